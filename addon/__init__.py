@@ -1,0 +1,1 @@
+"""The mitmproxy side: it translates and decides nothing."""

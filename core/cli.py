@@ -1,0 +1,187 @@
+"""`limit-router …`: reads the command line, prints, and says how it went by the exit code.
+
+0 as asked, 1 it failed, 2 misuse or a broken configuration, 3 nobody can serve the model.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console, RenderableType
+
+from core import demo, inspection, report, setup
+from core.errors import ConfigError, LimitRouterError
+from core.model import Route
+from core.simulator import SCENARIOS
+from core.version import __version__
+
+OK, FAILED, MISUSE, NOBODY = range(4)
+
+_EPILOG = "Exit codes: 0 as asked, 1 it failed, 2 misuse or a broken mitm.yaml, 3 nobody can serve."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The console script."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except ConfigError as error:
+        return _complain(str(error), MISUSE)
+    except LimitRouterError as error:
+        return _complain(str(error), FAILED)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="limit-router",
+        description="Sends each AI request to the subscription with most headroom.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"limit-router {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _usage_parser(commands)
+    _route_parser(commands)
+    _config_parser(commands)
+    _demo_parser(commands)
+    path = commands.add_parser(
+        "addon-path", help='print where the addon is: mitmdump -s "$(limit-router addon-path)"'
+    )
+    path.set_defaults(run=_addon_path)
+    return parser
+
+
+def _usage_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "usage",
+        help="what each account has used of its limits",
+        description="What each account has used of its limits, where that is known from, and "
+        "how old it is. Providers are asked when their interval allows.",
+    )
+    parser.add_argument(
+        "--provider", metavar="ID", choices=inspection.provider_ids(), help="one alone"
+    )
+    parser.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="ask now, whatever the interval (but not while a provider has us wait), and show "
+        "only what this ask finds",
+    )
+    _json_option(parser)
+    parser.set_defaults(run=_usage)
+
+
+def _route_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "route",
+        help="where a request for a model would go now, and why",
+        description="The decision for a request made now: every candidate, its windows, the reason.",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="claude-sonnet-4-5, with or without limit-router/"
+    )
+    _json_option(parser)
+    parser.set_defaults(run=_route)
+
+
+def _config_parser(commands: Any) -> None:
+    parser = commands.add_parser("config", help="check mitm.yaml, or show what is in effect")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    check = actions.add_parser("check", help="say whether a configuration is right")
+    check.add_argument(
+        "path", metavar="PATH", nargs="?", type=Path, help="instead of the one in use"
+    )
+    _json_option(check)
+    check.set_defaults(run=_config_check)
+    show = actions.add_parser("show", help="effective values, and where each comes from")
+    _json_option(show)
+    show.set_defaults(run=_config_show)
+
+
+def _demo_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="route real requests between simulated providers: no account, no network",
+        description="Starts simulated providers and the real mitmdump with the addon, sends "
+        "requests through it and shows where they went.",
+    )
+    parser.add_argument(
+        "--scenario",
+        choices=SCENARIOS,
+        default="over-pace",
+        help="how far the simulated accounts are (default: %(default)s)",
+    )
+    _json_option(parser)
+    parser.set_defaults(run=_demo)
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="JSON alone on standard output")
+
+
+def _usage(options: argparse.Namespace) -> int:
+    engine = setup.build()
+    readings = asyncio.run(inspection.usage(engine, options.provider, asked_now=options.no_cache))
+    _print(options, report.usage_json(readings), report.usage(readings, engine.clock()))
+    return OK
+
+
+def _route(options: argparse.Namespace) -> int:
+    engine = setup.build()
+    model = inspection.known_model(engine, options.model)
+    decision = asyncio.run(inspection.route(engine, model))
+    shown = report.route(f"limit-router/{model}", decision, engine.clock())
+    _print(options, report.route_json(model, decision), shown)
+    return OK if isinstance(decision, Route) else NOBODY
+
+
+def _config_check(options: argparse.Namespace) -> int:
+    path, warnings = inspection.check_config(options.path)
+    lines = [f"{path}: no mistake found."]
+    lines += [f"{key} is accepted and has no effect in this version." for key in warnings]
+    found = {"file": str(path), "ok": True, "without_effect": list(warnings)}
+    _print(options, found, "\n".join(lines))
+    return OK
+
+
+def _config_show(options: argparse.Namespace) -> int:
+    path, settings = inspection.settings()
+    found = {
+        "file": str(path),
+        "settings": {s.key: {"value": s.value, "from": s.origin} for s in settings},
+    }
+    _print(options, found, report.settings(path, settings))
+    return OK
+
+
+def _addon_path(_: argparse.Namespace) -> int:
+    sys.stdout.write(f"{setup.addon_script()}\n")
+    return OK
+
+
+def _demo(options: argparse.Namespace) -> int:
+    with Console(stderr=True).status("starting the simulated providers and mitmdump …"):
+        result = demo.run(SCENARIOS[options.scenario])
+    _print(options, result.as_json(), demo.shown(result, list(SCENARIOS)))
+    for fault in result.faults:
+        _complain(f"not as expected: {fault}", FAILED)
+    return FAILED if result.faults else OK
+
+
+def _print(options: argparse.Namespace, as_json: Any, for_people: RenderableType) -> None:
+    if options.json:
+        sys.stdout.write(msgspec.json.encode(as_json).decode() + "\n")
+    else:
+        # A sentence is not wrapped: a path in it must survive being copied.
+        console = Console(highlight=False)
+        console.print(for_people, soft_wrap=isinstance(for_people, str), markup=False)
+
+
+def _complain(sentence: str, code: int) -> int:
+    console = Console(stderr=True)
+    console.print(f"limit-router: {sentence}", markup=False, highlight=False, soft_wrap=True)
+    return code

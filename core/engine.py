@@ -1,0 +1,291 @@
+"""Puts the parts together. The one reader of the clock; everything below is told the time."""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+from core import match as matching
+from core import providers, rewrite, routing
+from core.config import Config, without_effect
+from core.configfile import ConfigFile, kept
+from core.credentials import Credentials
+from core.errors import ConfigError, RequestError
+from core.knowledge import Knowledge
+from core.match import VIRTUAL_HOST, Matched
+from core.model import (
+    Account,
+    Ask,
+    Candidate,
+    Credential,
+    Decision,
+    Headers,
+    HttpRequest,
+    HttpResponse,
+    NoRoute,
+    Refusal,
+    Route,
+    State,
+)
+from core.observe import Tap
+from core.plan import Forward, Plan
+from core.poller import Subject
+from core.provider import Endpoints, Provider
+from core.rewrite import Target
+from core.state import LimitsSeen
+from core.store import Store
+from core.transport import Send, Transport
+
+SESSIONS = 100_000
+"""Remembered sessions; the one longest unseen is forgotten first."""
+LONGEST_RETRY_AFTER = 60.0
+"""OpenCode sleeps as long as it is told: two weeks have been seen."""
+CONFIG_INTERVAL_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """One configuration at work: decides, observes, polls and remembers."""
+
+    def __init__(
+        self,
+        config: Config,
+        credentials: Credentials,
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.time,  # noqa: TID251 - the one place
+        known: Mapping[str, Provider] | None = None,
+        source: ConfigFile | None = None,
+    ) -> None:
+        self.config = config
+        self._source = source
+        self.credentials = credentials
+        self.clock = clock
+        self.knowledge = Knowledge(store, clock)
+        self._providers = providers.known() if known is None else known
+        self._sessions: OrderedDict[tuple[str, str], str] = OrderedDict()
+        """The account that served last, by session and model: a session may use several."""
+
+    @property
+    def state(self) -> State:
+        return self.knowledge.state
+
+    async def run(self, ready: Callable[[], None], send: Send | None = None) -> None:
+        """Poll and save until cancelled. `ready` is called once every stale account was asked."""
+        async with Transport() as transport, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_config())
+            await self.knowledge.run(self.subjects, ready, send or transport.send)
+
+    def reload(self) -> None:
+        """Take up a configuration that was edited; a broken one is told of, and changes nothing."""
+        if self._source is None:
+            return
+        try:
+            if self._source.changed():
+                self.config = self._source.config
+                log.info("limit-router: the new %s is in effect", self._source.path)
+        except ConfigError as error:
+            log.warning("limit-router: %s", kept(error))
+
+    async def _watch_config(self) -> None:
+        while True:
+            self.reload()
+            await asyncio.sleep(CONFIG_INTERVAL_S)
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        self.knowledge.close()
+
+    # What the proxy asks
+
+    def plan(self, request: HttpRequest, *, peer: str | None) -> Plan:
+        """What becomes of a request: forwarded, answered, or (None) none of our business."""
+        self.reload()
+        try:
+            matched: Matched | HttpResponse | None = matching.match(request, self.config.models)
+        except RequestError as error:
+            matched = matching.refuse(request, error)
+        if matched is None:
+            return None
+        if not self.admits(peer):
+            return matching.failure(request, 403, _NOT_ADMITTED)
+        if isinstance(matched, HttpResponse):
+            return matched
+        decision = self.decide(matched.ask)
+        if isinstance(decision, NoRoute):
+            return self._nobody(request, decision)
+        try:
+            return self._forward(matched, decision)
+        except RequestError as error:
+            return matching.refuse(request, error)
+
+    def decide(self, ask: Ask) -> Decision:
+        """The decision for an ask, by what is known now."""
+        incumbent = None if ask.session is None else self._sessions.get((ask.session, ask.model))
+        now = self.clock()
+        return routing.decide(ask, self.candidates(ask), self.state, now, incumbent=incumbent)
+
+    def admits(self, peer: str | None) -> bool:
+        """Whether a client at this address may be routed."""
+        if peer is None:
+            return True
+        try:
+            address = ip_address(peer.partition("%")[0])
+        except ValueError:
+            return False
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return any((mapped or address) in network for network in self.config.allow_clients)
+
+    def intercepted(self) -> tuple[tuple[str, int], ...]:
+        """The TLS hosts that must be decrypted: what we route, and what we route to."""
+        hosts = {(VIRTUAL_HOST, 443)}
+        for provider in self._providers.values():
+            # The usual host, and an enterprise's: a client may name either.
+            for credential in (None, self.credentials.get(provider)):
+                base = urlsplit(self._endpoints(provider, credential).base_url)
+                if base.scheme == "https" and base.hostname:
+                    hosts.add((base.hostname, base.port or 443))
+        return tuple(sorted(hosts))
+
+    def tap(self, forward: Forward, headers: Headers) -> Tap:
+        return Tap(forward.ask.wire, headers)
+
+    def observe_headers(self, forward: Forward, status: int, headers: Headers) -> None:
+        """The head of an answer: its limits are the newest reading there is."""
+        account = forward.route.account
+        windows = forward.provider.read_limits(headers, self.clock())
+        if windows:
+            self.knowledge.apply(LimitsSeen(account, windows))
+        if status < 400 and forward.ask.session is not None:  # noqa: PLR2004
+            session = forward.ask.session, forward.ask.model
+            self._sessions[session] = account.id
+            self._sessions.move_to_end(session)
+            while len(self._sessions) > SESSIONS:
+                self._sessions.popitem(last=False)
+
+    def summary(self) -> str:
+        """One line for the log: what there is to route to."""
+        found = {subject.provider.id: self.state.of(subject.account) for subject in self.subjects()}
+        accounts = [f"{name} ({'known' if s.windows else 'unknown'})" for name, s in found.items()]
+        models = len(self.config.models)
+        served = f"{models} model{'' if models == 1 else 's'}"
+        return f"{served}, usage of {', '.join(accounts) or 'no account'}"
+
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know at start."""
+        subjects = self.subjects()  # first: asking for the sign-ins finds their problems
+        found = [str(problem) for problem in self.credentials.problems]
+        found += [
+            f"{key} in the configuration is not in effect in this version"
+            for key in without_effect(self.config)
+        ]
+        if not subjects:
+            found.append(f"no credential found. {self.how_to_sign_in()}")
+        for subject in subjects:
+            consent = subject.provider.opt_in(subject.credential.type)
+            if consent is not None and not self.config.provider(subject.provider.id).oauth:
+                found.append(f"{subject.provider.id} is not routed to: {consent}")
+        return tuple(found)
+
+    # What the parts need
+
+    def candidates(self, ask: Ask) -> list[Candidate]:
+        """The model's providers, in the configuration's order, each with what stands against it."""
+        model = self.config.models[ask.model]
+        return [self._candidate(ask, name, wanted) for name, wanted in model.providers.items()]
+
+    def subjects(self) -> list[Subject]:
+        """The accounts that can be asked for their usage."""
+        found = []
+        for provider in self._providers.values():
+            credential = self.credentials.get(provider)
+            if credential is not None:
+                endpoints = self._endpoints(provider, credential)
+                account = _account(provider, credential)
+                found.append(
+                    Subject(account, provider, credential, endpoints.base_url, endpoints.usage_url)
+                )
+        return found
+
+    def _candidate(self, ask: Ask, name: str, wanted: str | None) -> Candidate:
+        provider = self._providers[name]
+        spelled = wanted or provider.model_id(ask.model)
+        credential = self.credentials.get(provider)
+        if credential is None:
+            return Candidate(name, spelled, None, "no credential")
+        account = _account(provider, credential)
+        problem = self._problem(ask, provider, credential, account, spelled)
+        return Candidate(name, spelled, account, problem)
+
+    def _problem(
+        self, ask: Ask, provider: Provider, credential: Credential, account: Account, spelled: str
+    ) -> str | None:
+        consent = provider.opt_in(credential.type)
+        if consent is not None and not self.config.provider(provider.id).oauth:
+            return consent
+        if credential.expires_at is not None and credential.expires_at <= self.clock():
+            return f"the sign-in in {credential.source} has expired"
+        if ask.wire not in provider.paths:
+            return f"does not speak {ask.wire}"
+        models = self.state.of(account).models
+        if models is not None and spelled not in models:
+            return f"{spelled} is not in the account's model list"
+        return provider.unfit(ask)
+
+    def _endpoints(self, provider: Provider, credential: Credential | None) -> Endpoints:
+        own = provider.endpoints(credential)
+        configured = self.config.provider(provider.id)
+        return Endpoints(configured.base_url or own.base_url, configured.usage_url or own.usage_url)
+
+    def _forward(self, matched: Matched, route: Route) -> Forward:
+        candidate = route.chosen.candidate
+        provider = self._providers[candidate.provider]
+        credential = self.credentials.get(provider)
+        if credential is None or _account(provider, credential) != candidate.account:
+            raise RequestError(503, f"the sign-in of {provider.name} changed just now; try again")
+        target = Target(
+            provider,
+            self._endpoints(provider, credential).base_url,
+            candidate.provider_model,
+            credential.type,
+        )
+        request = rewrite.apply(matched, target)
+        return Forward(request, matched.ask, route, credential, provider)
+
+    def _nobody(self, request: HttpRequest, decision: NoRoute) -> HttpResponse:
+        if decision.refusal is Refusal.EXHAUSTED:
+            relief = decision.relief_at
+            wait = LONGEST_RETRY_AFTER if relief is None else relief - self.clock()
+            seconds = round(min(max(wait, 1.0), LONGEST_RETRY_AFTER))
+            headers = (("retry-after", str(seconds)),)
+            return matching.failure(request, 429, decision.reason, headers)
+        message = decision.reason
+        if all(v.candidate.account is None for v in decision.verdicts):
+            message = f"limit-router has no credential for this model. {self.how_to_sign_in()}"
+        # Asking again at once cannot help; Anthropic's and OpenAI's clients heed this field.
+        return matching.failure(request, 503, message, (("x-should-retry", "false"),))
+
+    def how_to_sign_in(self) -> str:
+        """Which credential sources were looked at, and what to do."""
+        looked = [
+            f"{provider.id} in {', '.join(self.credentials.sources(provider))}"
+            for provider in self._providers.values()
+        ]
+        return (
+            f"Looked for {'; for '.join(looked)}. Set one of the variables, or sign in with "
+            "`opencode auth login`."
+        )
+
+
+_NOT_ADMITTED = (
+    "limit-router adds credentials, so it serves clients on this machine alone; bind the proxy to "
+    "it with --listen-host 127.0.0.1, or name the client's network under allow_clients in mitm.yaml"
+)
+
+
+def _account(provider: Provider, credential: Credential) -> Account:
+    return Account(provider.id, credential.sign_in, provider.kind(credential.type))

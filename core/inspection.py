@@ -1,0 +1,122 @@
+"""What the command line asks of an engine: usage, a decision, the configuration. Prints nothing."""
+
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from core import config as configuration
+from core import pace, providers, setup, yamltext
+from core.complaint import Keys, dotted
+from core.config import without_effect
+from core.engine import Engine
+from core.errors import ConfigError, UsageError
+from core.model import AccountState, Ask, Decision, Wire
+from core.poller import Subject
+from core.report import Reading, Setting, Status
+from core.transport import Transport
+
+
+def provider_ids() -> tuple[str, ...]:
+    return tuple(providers.known())
+
+
+async def usage(engine: Engine, only: str | None, *, asked_now: bool) -> list[Reading]:
+    """Every account's usage; `asked_now` shows what an ask made now finds, and nothing older."""
+    subjects = {s.provider.id: s for s in engine.subjects()}
+    wanted = [name for name in provider_ids() if only in (None, name)]
+    asked = [subjects[name] for name in wanted if name in subjects]
+    outcomes: dict[str, UsageError | None] = {}
+    async with Transport() as transport:
+        if asked_now:
+            outcomes = await engine.knowledge.ask_now(asked, transport.send)
+        else:
+            await engine.knowledge.poll(lambda: asked, transport.send)
+    engine.close()
+    return [
+        _reading(engine, name, subjects.get(name), outcomes if asked_now else None)
+        for name in wanted
+    ]
+
+
+def _reading(
+    engine: Engine,
+    name: str,
+    subject: Subject | None,
+    outcomes: dict[str, UsageError | None] | None,
+) -> Reading:
+    if subject is None:
+        looked = ", ".join(engine.credentials.sources(providers.known()[name]))
+        return Reading(name, Status.UNAUTHENTICATED, error=f"no sign-in found in {looked}")
+    known = engine.state.of(subject.account)
+    if outcomes is None:
+        return _held(engine, name, known)
+    if name not in outcomes:
+        return Reading(name, Status.UNKNOWN, error="this account has no usage endpoint to ask")
+    failure = outcomes[name]
+    if failure is not None:
+        return Reading(name, Status.ERROR, error=str(failure), as_of=engine.clock())
+    fresh = {key: w for key, w in known.windows.items() if w.as_of == known.polled_at}
+    return _held(engine, name, AccountState(fresh, known.plan, known.polled_at))
+
+
+def _held(engine: Engine, name: str, known: AccountState) -> Reading:
+    now = engine.clock()
+    views = tuple(pace.view(window, now) for window in known.windows.values())
+    if views:
+        return Reading(name, Status.KNOWN, views, known.plan, known.error, known.as_of)
+    status = Status.ERROR if known.error is not None else Status.UNKNOWN
+    return Reading(name, status, (), known.plan, known.error, known.polled_at)
+
+
+def known_model(engine: Engine, asked: str) -> str:
+    """The virtual model's name. Raises ConfigError where the configuration has none of that name."""
+    name = asked.removeprefix("limit-router/")
+    models = engine.config.models
+    if name not in models:
+        near = get_close_matches(name, models, n=1)
+        hint = f"the nearest valid spelling is `{near[0]}`" if near else None
+        raise ConfigError(
+            "MODEL", "there is no such model", None, None, name, ", ".join(models), hint
+        )
+    return name
+
+
+async def route(engine: Engine, model: str) -> Decision:
+    """The decision for a plain request made now. Stale accounts are asked first."""
+    async with Transport() as transport:
+        await engine.knowledge.poll(engine.subjects, transport.send)
+    engine.close()
+    return engine.decide(Ask(Wire.MESSAGES, model))
+
+
+def check_config(path: Path | None) -> tuple[Path, tuple[str, ...]]:
+    """The file, and its keys that have no effect yet. Raises ConfigError."""
+    found = setup.config_path(path, os.environ)
+    return found, without_effect(configuration.load(found, provider_ids()))
+
+
+def settings() -> tuple[Path, list[Setting]]:
+    """Every value in effect. Raises ConfigError."""
+    path = setup.config_path(None, os.environ)
+    config = configuration.load(path, provider_ids())
+    document = yamltext.read(yamltext.decoded(path, str(path)), str(path))
+    leaves = _leaves(config.model_dump(mode="json"), ())
+    return path, [Setting(dotted(at), value, _origin(document, at)) for at, value in leaves]
+
+
+def _leaves(value: Any, at: Keys) -> Iterator[tuple[Keys, Any]]:
+    if at[:1] == ("models",) and at[2:] == ("providers",):
+        # Written as a list where every provider has its usual spelling.
+        yield at, value if any(value.values()) else list(value)
+    elif isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*at, key))
+    else:
+        yield at, value
+
+
+def _origin(document: yamltext.Document, at: Keys) -> str:
+    line = document.lines.get(at)
+    return "default" if line is None else f"line {line}"

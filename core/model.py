@@ -1,0 +1,304 @@
+"""The nouns. Frozen values, checked when made; no behaviour, no I/O, no clock.
+
+Times are epoch seconds (UTC) and durations are seconds, both as floats; percentages run 0 to 100.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import isfinite
+
+type Headers = tuple[tuple[str, str], ...]
+"""Header fields in the order they stood on the wire. Names keep their case."""
+
+
+class Wire(StrEnum):
+    """The format that a request and its answer are written in. Bodies are never translated."""
+
+    MESSAGES = "anthropic-messages"
+    RESPONSES = "openai-responses"
+    CHAT = "openai-chat"
+
+
+class Source(StrEnum):
+    """Where a usage figure comes from."""
+
+    HEADER = "header"
+    ENDPOINT = "endpoint"
+    ESTIMATE = "estimate"
+    DECLARED = "declared"
+
+
+class AccountKind(StrEnum):
+    """What unused quota is worth: a subscription's expires, a metered account's is money kept."""
+
+    SUBSCRIPTION = "subscription"
+    METERED = "metered"
+
+
+class CredentialType(StrEnum):
+    """How a sign-in was made, in OpenCode's terms."""
+
+    API = "api"
+    OAUTH = "oauth"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One limit of one account, as last read."""
+
+    name: str
+    """`five_hour`, `seven_day`, `seven_day_<model>`, `month`, `budget`; else the provider's word."""
+    used_percent: float
+    """0 is untouched, 100 is spent. Providers report values above 100 and below 0."""
+    resets_at: float | None
+    duration_s: float | None
+    """None where the provider does not say: such a window excludes and is not scored."""
+    source: Source
+    as_of: float
+    scope: str | None = None
+    """The model family that this window binds (`opus`). None binds every model."""
+
+    def __post_init__(self) -> None:
+        if not isfinite(self.used_percent):
+            raise ValueError(f"used_percent is {self.used_percent}")
+        if self.duration_s is not None and not self.duration_s > 0:
+            raise ValueError(f"duration_s is {self.duration_s}")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one reading of an account found. No windows means that it said nothing."""
+
+    windows: tuple[Window, ...] = ()
+    plan: str | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """A token. It shows itself nowhere: only `reveal()` returns it."""
+
+    _value: str
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Secret is not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A sign-in to one provider, as found in one source."""
+
+    type: CredentialType
+    secret: Secret
+    source: str
+    """Where it was found, for people: `ANTHROPIC_API_KEY`, `/home/u/…/auth.json`."""
+    sign_in: str
+    """A short one-way digest that tells one sign-in from another."""
+    expires_at: float | None = None
+    enterprise_host: str | None = None
+    """GitHub Enterprise's host (`company.ghe.com`), where the sign-in is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One sign-in to one provider: what readings belong to."""
+
+    provider: str
+    sign_in: str
+    kind: AccountKind
+
+    @property
+    def id(self) -> str:
+        return f"{self.provider}/{self.sign_in}"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request, whole. `path` has the query; `headers` have no Host."""
+
+    method: str
+    scheme: str
+    host: str
+    port: int
+    path: str
+    headers: Headers = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        return self.scheme, self.host.lower(), self.port
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A response, whole."""
+
+    status: int
+    headers: Headers = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a client asks for, read off its request: no more than routing and rewriting need."""
+
+    wire: Wire
+    model: str
+    """The virtual model's name, without `limit-router/`."""
+    session: str | None = None
+    subagent: bool = False
+    tool_loop: bool = False
+    """The last message is a tool's result: the conversation is in mid-turn."""
+    user_turn: bool = True
+    """A person spoke last. False for tool results and for what a client makes up by itself."""
+    images: bool = False
+    prefill: bool = False
+    """The last message is the assistant's: the answer is to go on from it."""
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A provider that the configuration names for a model."""
+
+    provider: str
+    provider_model: str
+    account: Account | None
+    problem: str | None = None
+    """Why it cannot serve, whatever its windows say: no credential, model not in its list."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowView:
+    """A window as a decision saw it."""
+
+    window: Window
+    elapsed_percent: float | None
+    pace_delta: float | None
+    """Used minus elapsed, in percentage points: positive is ahead of pace. None without a length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a decision made of one candidate."""
+
+    candidate: Candidate
+    available: bool
+    score: float | None
+    """The pace of the longest window, in percentage points. None where nothing is known."""
+    windows: tuple[WindowView, ...]
+    why: str
+    relief_at: float | None = None
+    """When an exhausted candidate can serve again, as far as it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The decision: this candidate, for this reason. `verdicts` are in order of preference."""
+
+    chosen: Verdict
+    reason: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def account(self) -> Account:
+        account = self.chosen.candidate.account
+        assert account is not None
+        return account
+
+
+class Refusal(StrEnum):
+    """Why nobody serves."""
+
+    EXHAUSTED = "exhausted"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoute:
+    """The decision that nobody can serve it now."""
+
+    refusal: Refusal
+    reason: str
+    verdicts: tuple[Verdict, ...]
+    relief_at: float | None = None
+
+
+type Decision = Route | NoRoute
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What an answer cost, as the provider counts. None is what it did not say."""
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+
+    def updated(self, later: "Tokens") -> "Tokens":
+        """Streams say some figures at the start and repeat them, grown, at the end."""
+        return Tokens(
+            self.input if later.input is None else later.input,
+            self.output if later.output is None else later.output,
+            self.cache_read if later.cache_read is None else later.cache_read,
+            self.cache_write if later.cache_write is None else later.cache_write,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StreamNote:
+    """What one event of a streamed answer tells about it."""
+
+    content: bool = False
+    """It begins content: text, thinking or a tool call."""
+    end: bool = False
+    """It is the wire's closing event."""
+    error: str | None = None
+    """The type of an error that came inside the stream."""
+    tokens: Tokens | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """All that is known of one account."""
+
+    windows: Mapping[str, Window] = field(default_factory=dict)
+    plan: str | None = None
+    polled_at: float | None = None
+    """When the usage endpoint was last asked, whatever it said."""
+    poll_after: float | None = None
+    """Not before this: the provider's interval, or a back-off."""
+    failures: int = 0
+    limited_until: float | None = None
+    """The endpoint said 429: not before this, whoever asks."""
+    error: str | None = None
+    """What the last ask of the usage endpoint failed with; None after one that worked."""
+    models: tuple[str, ...] | None = None
+    """The provider's own list of what this account may use. None was never read."""
+    models_at: float | None = None
+
+    @property
+    def as_of(self) -> float | None:
+        return max((w.as_of for w in self.windows.values()), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the router knows, by `Account.id`."""
+
+    accounts: Mapping[str, AccountState] = field(default_factory=dict)
+
+    def of(self, account: Account) -> AccountState:
+        return self.accounts.get(account.id, _NOTHING_KNOWN)
+
+
+_NOTHING_KNOWN = AccountState()

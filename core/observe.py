@@ -1,0 +1,90 @@
+"""Watches an answer go by: tokens, first content, errors inside it. Changes and keeps no byte."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from core import sse
+from core.codec import BoundedDecoder, CodecError
+from core.model import Headers, Tokens, Wire
+from core.provider import header
+from core.wires import messages
+
+LONGEST_ANSWER = 64 << 20
+"""Bytes of decoded answer that are looked at; what comes after goes by unseen."""
+LONGEST_JSON = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen of an answer."""
+
+    complete: bool | None
+    """It ended as its format ends: a stream with its closing event, another one with its body.
+
+    None is an answer that could not be read."""
+    first_content_at: float | None
+    tokens: Tokens
+    error: str | None
+    """The type of an error inside a stream that began well."""
+
+
+class Tap:
+    """Told of every chunk of one answer; `feed` never raises on anything the wire may hold."""
+
+    def __init__(self, wire: Wire, headers: Headers) -> None:
+        self._streamed = (
+            (header(headers, "content-type") or "").lower().startswith("text/event-stream")
+        )
+        self._readable = wire is Wire.MESSAGES
+        self._sse = sse.Parser()
+        self._json = bytearray()
+        self._first_content_at: float | None = None
+        self._tokens = Tokens()
+        self._ended = False
+        self._error: str | None = None
+        try:
+            encoding = header(headers, "content-encoding")
+            self._decoder = BoundedDecoder(encoding, LONGEST_ANSWER)
+        except CodecError:
+            self._readable = False
+
+    def feed(self, chunk: bytes, now: float) -> None:
+        if not self._readable:
+            return
+        try:
+            data = self._decoder.feed(chunk)
+        except CodecError:
+            self._readable = False
+            return
+        if self._streamed:
+            for event in self._sse.feed(data):
+                self._note(event, now)
+        elif len(self._json) <= LONGEST_JSON:
+            self._json += data
+
+    def close(self, *, whole: bool) -> Observation:
+        """The answer is over; `whole` says whether the connection ended it properly."""
+        if not self._streamed and whole:
+            self._tokens = _json_tokens(bytes(self._json))
+        self._json.clear()
+        ended = whole and (self._ended or not self._streamed) and self._error is None
+        complete = ended if self._readable else None
+        return Observation(complete, self._first_content_at, self._tokens, self._error)
+
+    def _note(self, event: sse.Event, now: float) -> None:
+        note = messages.note(event)
+        if note.content and self._first_content_at is None:
+            self._first_content_at = now
+        if note.tokens is not None:
+            self._tokens = self._tokens.updated(note.tokens)
+        self._ended = self._ended or note.end
+        self._error = self._error or note.error
+
+
+def _json_tokens(body: bytes) -> Tokens:
+    try:
+        message = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return Tokens()
+    return messages.tokens(message) if isinstance(message, dict) else Tokens()

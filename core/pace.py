@@ -1,0 +1,60 @@
+"""How far a window is, measured against the clock. Pure arithmetic: `now` is an argument."""
+
+from dataclasses import replace
+
+from core.model import Source, Window, WindowView
+
+SPENT = 100.0
+UNSAID_S = 3600.0
+"""What a spent window lasts that says neither its reset nor its length. Such ones are read off
+answers alone: excluded for good, the account would have no answer that says otherwise."""
+
+
+def current(window: Window, now: float) -> Window:
+    """The window as it must be by now: past its reset it counts as just reset, as an estimate."""
+    window = _with_reset(window, now)
+    if window.resets_at is None or window.resets_at > now:
+        return window
+    resets_at = None if window.duration_s is None else now + window.duration_s
+    return replace(window, used_percent=0.0, resets_at=resets_at, source=Source.ESTIMATE)
+
+
+def _with_reset(window: Window, now: float) -> Window:
+    """A guess where the reset is not said, and the figure alone says enough."""
+    if window.resets_at is not None:
+        return window
+    if window.used_percent >= SPENT:
+        resets_at = window.as_of + (window.duration_s or UNSAID_S)
+    elif window.used_percent <= 0.0 and window.duration_s is not None:
+        # Anthropic: `{"utilization": 0.0, "resets_at": null}` is a window that has not begun.
+        resets_at = now + window.duration_s
+    else:
+        return window
+    return replace(window, resets_at=resets_at, source=Source.ESTIMATE)
+
+
+def elapsed_percent(window: Window, now: float) -> float | None:
+    """How much of the window is over: 0 to 100, None where its length or reset is not known."""
+    if window.resets_at is None or window.duration_s is None:
+        return None
+    left = (window.resets_at - now) / window.duration_s
+    return 100.0 * min(max(1.0 - left, 0.0), 1.0)
+
+
+def view(window: Window, now: float) -> WindowView:
+    """The window by now, with its pace: used minus elapsed, in percentage points, not rounded."""
+    window = current(window, now)
+    elapsed = elapsed_percent(window, now)
+    return WindowView(window, elapsed, None if elapsed is None else window.used_percent - elapsed)
+
+
+def headroom_ratio(seen: WindowView) -> float:
+    """Remaining share ÷ share of time left: above 1 there is more quota than time.
+
+    Infinite at the very end of a window: what is left then is lost.
+    """
+    remaining = max(100.0 - seen.window.used_percent, 0.0)
+    time_left = 100.0 - (seen.elapsed_percent or 0.0)
+    if time_left <= 0.0:
+        return float("inf") if remaining > 0.0 else 0.0
+    return remaining / time_left

@@ -1,0 +1,40 @@
+"""What becomes of a request: forwarded, answered, or none of our business."""
+
+from dataclasses import dataclass
+
+from core.model import Ask, Credential, Headers, HttpRequest, HttpResponse, Route
+from core.provider import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A request on its way: what goes upstream, without the credential, and what it stands on."""
+
+    request: HttpRequest
+    ask: Ask
+    route: Route
+    credential: Credential
+    provider: Provider
+
+    @property
+    def authorization(self) -> Headers:
+        """The fields that carry the credential. For the wire alone."""
+        return self.provider.authorize(self.credential)
+
+    def allows(self, scheme: str, host: str, port: int, path: str) -> bool:
+        """Whether the credential may go there: to the decided target and nowhere else."""
+        return (scheme, host.lower(), port) == self.request.origin and path == self.request.path
+
+    @property
+    def response_headers(self) -> Headers:
+        """What tells the client where its request went."""
+        chosen = self.route.chosen.candidate
+        return (
+            ("x-limit-router-provider", chosen.provider),
+            ("x-limit-router-model", chosen.provider_model.encode("ascii", "replace").decode()),
+            ("x-limit-router-reason", self.route.reason),
+            ("x-limit-router-attempts", "1"),
+        )
+
+
+type Plan = Forward | HttpResponse | None

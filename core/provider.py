@@ -1,0 +1,125 @@
+"""The contract that a provider file fulfils, and the vocabulary its facts are written in.
+
+A provider is a value. It sees no configuration, policy, state, HTTP client or clock.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from core.jsonspan import Node, Splice
+from core.model import (
+    AccountKind,
+    Ask,
+    Credential,
+    CredentialType,
+    Headers,
+    HttpRequest,
+    HttpResponse,
+    Usage,
+    Window,
+    Wire,
+)
+
+type UsageFlow = Generator[HttpRequest, HttpResponse, Usage]
+"""Yields requests without a credential (the transport adds it), returns the reading.
+
+Raises `UsageError` where the answer is not a reading."""
+
+type ModelsFlow = Generator[HttpRequest, HttpResponse, tuple[str, ...]]
+"""Likewise, for the provider's list of the models that this account may use on each wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request on its way to a provider, as a provider's rules see it."""
+
+    ask: Ask
+    headers: Headers
+    """The client's own, without its credentials and without hop-by-hop fields."""
+    body: Node
+    credential_type: CredentialType
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a provider needs changed: nothing that it would not refuse otherwise."""
+
+    set_headers: Mapping[str, str | None] = field(default_factory=dict)
+    """By lower-case name: a value replaces or adds the field, None removes it."""
+    splices: tuple[Splice, ...] = ()
+
+
+def no_changes(_: Outgoing) -> Changes:
+    return Changes()
+
+
+def no_limits(_headers: Headers, _now: float) -> tuple[Window, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where one sign-in's requests go. Prefixes, without a slash at the end."""
+
+    base_url: str
+    usage_url: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """All the facts about one provider."""
+
+    id: str
+    name: str
+    """For people."""
+    endpoints: Callable[[Credential | None], Endpoints]
+    """The provider's own hosts for a sign-in (an enterprise has its own); None is the usual one."""
+    paths: Mapping[Wire, str]
+    """The wires it speaks, and the path of each after the base URL."""
+    env: tuple[str, ...]
+    """Environment variables that hold a credential; the first that is set wins."""
+    env_type: CredentialType = CredentialType.API
+    opencode_keys: tuple[str, ...]
+    """Its keys in OpenCode's auth.json."""
+    opencode_token: Callable[[Mapping[str, str]], str | None]
+    """Which of an `oauth` entry's string fields is the bearer token."""
+    kind: Callable[[CredentialType], AccountKind]
+    opt_in: Callable[[CredentialType], str | None]
+    """Why the provider's terms need the user's knowing consent (`oauth: true`), or None."""
+    authorize: Callable[[Credential], Headers]
+    """The header fields that carry the credential."""
+    model_id: Callable[[str], str]
+    """A virtual model's name in this provider's spelling."""
+    unfit: Callable[[Ask], str | None] = lambda _: None
+    """Why this provider would refuse such a request whatever we did, or None."""
+    prepare: Callable[[Outgoing], Changes] = no_changes
+    read_limits: Callable[[Headers, float], tuple[Window, ...]] = no_limits
+    """Windows from the headers of an answer received at the given time. Never raises."""
+    usage: Callable[[str, Credential, float], UsageFlow] | None = None
+    """From the complete usage URL and the time of asking. None: there is no such endpoint."""
+    has_usage: Callable[[Credential], bool] = lambda _: True
+    usage_interval_s: float = 300.0
+    """How often the endpoint may be asked."""
+    models: Callable[[str, Wire], ModelsFlow] | None = None
+    """From the base URL."""
+    models_interval_s: float = 86400.0
+
+
+def get(url: str, headers: Headers) -> HttpRequest:
+    """A GET of a complete URL."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return HttpRequest("GET", parts.scheme, parts.hostname or "", port, path, headers)
+
+
+def header(headers: Iterable[tuple[str, str]], name: str) -> str | None:
+    """The first field of that name, whatever its case."""
+    return next((value for key, value in headers if key.lower() == name), None)
+
+
+def header_list(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
+    """The members of a comma-separated field, from all fields of that name."""
+    values = ",".join(value for key, value in headers if key.lower() == name)
+    return [member.strip() for member in values.split(",") if member.strip()]

@@ -1,0 +1,221 @@
+"""What the command line shows: JSON values and rich tables. Pure: no clock, no I/O."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from core.model import Decision, Route, Verdict, WindowView
+from core.routing import longest, span
+
+BAR_WIDTH = 16
+
+
+class Status(StrEnum):
+    """What is known of an account's usage."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+    UNAUTHENTICATED = "unauthenticated"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value of the configuration in effect."""
+
+    key: str
+    value: Any
+    """Fit for JSON."""
+    origin: str
+    """`default`, or the line it stands on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One account's usage, as it is shown."""
+
+    provider: str
+    status: Status
+    windows: tuple[WindowView, ...] = ()
+    plan: str | None = None
+    error: str | None = None
+    as_of: float | None = None
+
+
+def rfc3339(moment: float | None) -> str | None:
+    """UTC, to the second."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def usage_json(readings: Iterable[Reading]) -> dict[str, Any]:
+    return {
+        "providers": {
+            reading.provider: {
+                "status": reading.status,
+                "windows": [_window_json(view) for view in reading.windows],
+                "plan": reading.plan,
+                "error": reading.error,
+                "as_of": rfc3339(reading.as_of),
+            }
+            for reading in readings
+        }
+    }
+
+
+def route_json(model: str, decision: Decision) -> dict[str, Any]:
+    chosen = decision.chosen.candidate if isinstance(decision, Route) else None
+    return {
+        "model": model,
+        "provider": chosen and chosen.provider,
+        "provider_model": chosen and chosen.provider_model,
+        "reason": decision.reason,
+        "candidates": [_candidate_json(verdict) for verdict in decision.verdicts],
+    }
+
+
+def _candidate_json(verdict: Verdict) -> dict[str, Any]:
+    carrier = longest(verdict.windows)
+    return {
+        "provider": verdict.candidate.provider,
+        "provider_model": verdict.candidate.provider_model,
+        "available": verdict.available,
+        "score": verdict.score,
+        "pace_delta": carrier and carrier.pace_delta,
+        "used_percent": carrier and carrier.window.used_percent,
+        "windows": [_window_json(view) for view in verdict.windows],
+        "why": verdict.why,
+    }
+
+
+def _window_json(view: WindowView) -> dict[str, Any]:
+    window = view.window
+    return {
+        "name": window.name,
+        "used_percent": window.used_percent,
+        "pace_delta": view.pace_delta,
+        "resets_at": rfc3339(window.resets_at),
+        "duration_s": window.duration_s,
+        "source": window.source,
+        "as_of": rfc3339(window.as_of),
+    }
+
+
+def bar(used_percent: float, elapsed_percent: float | None, width: int = BAR_WIDTH) -> str:
+    """A window as a bar: `#` is used, `|` stands where the pace says it should be, `.` is left."""
+    filled = round(min(max(used_percent, 0.0), 100.0) / 100.0 * width)
+    cells = ["#"] * filled + ["."] * (width - filled)
+    if elapsed_percent is not None:
+        cells[min(round(elapsed_percent / 100.0 * width), width - 1)] = "|"
+    return "".join(cells)
+
+
+def windows(accounts: Mapping[str, Sequence[WindowView]], now: float) -> Table:
+    """By provider, a row for each window."""
+    table = _table("account", "window", "used (| pace)", ">", ">points", "resets in")
+    for provider, views in accounts.items():
+        if not views:
+            table.add_row(provider, "-", "unknown", "", "", "")
+        for view in views:
+            table.add_row(provider, *_cells(view, now))
+    return table
+
+
+def usage(readings: Iterable[Reading], now: float) -> RenderableType:
+    """By account a row for each window, with where the figure comes from and how old it is."""
+    parts: list[RenderableType] = []
+    for reading in readings:
+        plan = f", plan {reading.plan}" if reading.plan else ""
+        parts.append(Text.assemble((reading.provider, "bold"), f": {reading.status}{plan}"))
+        if reading.error is not None:
+            parts.append(Padding(Text(reading.error), (0, 0, 0, 2)))
+        if reading.windows:
+            parts.append(_usage_table(reading.windows, now))
+    return Group(*parts)
+
+
+def _usage_table(views: Iterable[WindowView], now: float) -> Table:
+    table = _table("  window", "used (| pace)", ">", "resets in", "source")
+    for view in views:
+        name, drawn, used, _, resets = _cells(view, now)
+        source = f"{view.window.source}, {span(now - view.window.as_of)} ago"
+        table.add_row(f"  {name}", drawn, used, resets, source)
+    return table
+
+
+def route(model: str, decision: Decision, now: float) -> RenderableType:
+    """The decision, and what became of every candidate."""
+    ranking = Table.grid(padding=(0, 1))
+    for place, verdict in enumerate(decision.verdicts, 1):
+        name = f"{verdict.candidate.provider} ({verdict.candidate.provider_model})"
+        ranking.add_row(f"  {place}.", name, verdict.why)
+    parts: list[RenderableType] = [_head(model, _served_by(decision)), ranking]
+    accounts = {v.candidate.provider: v.windows for v in decision.verdicts if v.windows}
+    if accounts:
+        parts.append(windows(accounts, now))
+    return Group(*parts)
+
+
+def settings(path: Path, found: Iterable[Setting]) -> RenderableType:
+    """Every value in effect but the empty ones, and where it comes from."""
+    table = _table("key", "from", "value")
+    table.columns[-1].no_wrap = False
+    for setting in found:
+        if setting.value not in (None, [], {}):
+            value = msgspec.json.encode(setting.value).decode()
+            table.add_row(setting.key, setting.origin, Text(value, overflow="fold"))
+    return Group(Text(str(path)), table, Text("Empty values are left out; --json has all.", "dim"))
+
+
+def request(
+    model: str, served_by: str | None, outcome: str, reason: str, text: str
+) -> RenderableType:
+    """A model asked for, who served it, how that went, why there, and what was answered."""
+    lines = [_head(model, served_by), Text(f"  {outcome}" + (f': "{text}"' if text else ""))]
+    lines += [Text(f"  {part}", "dim") for part in reason.split("; ")]
+    return Group(*lines, Text())
+
+
+def _head(model: str, served_by: str | None) -> Text:
+    head = Text.assemble((model, "bold"), " -> ")
+    return head.append(served_by or "nobody", "bold green" if served_by else "bold red")
+
+
+def _served_by(decision: Decision) -> str | None:
+    if not isinstance(decision, Route):
+        return None
+    return f"{decision.chosen.candidate.provider} ({decision.chosen.candidate.provider_model})"
+
+
+def _cells(view: WindowView, now: float) -> tuple[str, str, str, str, str]:
+    window, delta = view.window, view.pace_delta
+    return (
+        window.name,
+        bar(window.used_percent, view.elapsed_percent),
+        f"{window.used_percent:.1f} %",
+        "" if delta is None else f"{delta:+.1f}",
+        "" if window.resets_at is None else span(window.resets_at - now),
+    )
+
+
+def _table(*titles: str) -> Table:
+    """`>` before a title puts its column to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in titles:
+        table.add_column(
+            title.removeprefix(">"),
+            justify="right" if title.startswith(">") else "left",
+            no_wrap=True,
+        )
+    return table

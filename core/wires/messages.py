@@ -1,0 +1,134 @@
+"""Anthropic Messages: what a request says, and the error envelope. No provider's peculiarities."""
+
+from typing import Any
+
+import msgspec
+
+from core.jsonspan import Node, spelled
+from core.model import StreamNote, Tokens
+from core.sse import Event
+
+ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    529: "overloaded_error",
+}
+
+SYNTHETIC_ATTACHMENT = "Attached media from tool result:"
+"""OpenCode 1.18.33 puts a tool's images in a user message of its own, with this text."""
+
+_IMAGE = spelled("image")
+
+
+def error_body(status: int, message: str) -> bytes:
+    fallback = "invalid_request_error" if 400 <= status < 500 else "api_error"  # noqa: PLR2004
+    kind = ERROR_TYPES.get(status, fallback)
+    return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
+
+
+def last_message(body: Node) -> dict[str, Any] | None:
+    """The conversation's last message, decoded; None where there is none to speak of."""
+    messages = body.get("messages")
+    items = messages.items() if messages is not None else []
+    if items:
+        # A key that stands twice could be read otherwise there than here.
+        list(items[-1].members())
+    last = items[-1].decode() if items else None
+    return last if isinstance(last, dict) else None
+
+
+def blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """A message's content as blocks: a bare string is one text block."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    if isinstance(content, list):
+        return [block for block in content if isinstance(block, dict)]
+    return []
+
+
+def is_tool_result(message: dict[str, Any] | None) -> bool:
+    """Whether a message hands a tool's result back: the conversation is in mid-turn."""
+    return message is not None and any(b.get("type") == "tool_result" for b in blocks(message))
+
+
+def is_user_turn(message: dict[str, Any] | None) -> bool:
+    """Whether a person spoke last.
+
+    OpenCode's rule: the last message is the user's, with any block that is no tool result, and is
+    not the message in which a tool's images travel (PROVIDERS D.2).
+    """
+    if message is None or message.get("role") != "user":
+        return False
+    spoken = [block for block in blocks(message) if block.get("type") != "tool_result"]
+    texts = [block.get("text") for block in spoken if block.get("type") == "text"]
+    synthetic = bool(texts) and all(text == SYNTHETIC_ATTACHMENT for text in texts)
+    return bool(spoken) and not synthetic
+
+
+def has_images(body: Node) -> bool:
+    """Whether any content block is an image, also inside a tool's result."""
+    messages = body.get("messages")
+    # Most bodies are told by a search, which is much cheaper than to decode them.
+    if messages is None or not _IMAGE.search(messages.text, messages.start, messages.end):
+        return False
+    items = messages.decode()
+    return isinstance(items, list) and any(
+        _image_in(blocks(message)) for message in items if isinstance(message, dict)
+    )
+
+
+def _image_in(content: list[dict[str, Any]]) -> bool:
+    return any(
+        block.get("type") == "image"
+        or (block.get("type") == "tool_result" and _image_in(blocks(block)))
+        for block in content
+    )
+
+
+def note(event: Event) -> StreamNote:
+    """What an event of a streamed answer tells. An event that cannot be read tells nothing."""
+    try:
+        data = msgspec.json.decode(event.data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return StreamNote()
+    if not isinstance(data, dict):
+        return StreamNote()
+    match data.get("type"):
+        case "message_start":
+            message = data.get("message")
+            return StreamNote(tokens=tokens(message if isinstance(message, dict) else {}))
+        case "content_block_start":
+            return StreamNote(content=True)
+        case "message_delta":
+            return StreamNote(tokens=tokens(data))
+        case "message_stop":
+            return StreamNote(end=True)
+        case "error":
+            error = data.get("error")
+            kind = error.get("type") if isinstance(error, dict) else None
+            return StreamNote(error=str(kind or "error")[:80])
+        case _:
+            return StreamNote()
+
+
+def tokens(message: dict[str, Any]) -> Tokens:
+    """The figures of a message's `usage`; a missing one is None."""
+    usage = message.get("usage")
+    figures = usage if isinstance(usage, dict) else {}
+
+    def count(key: str) -> int | None:
+        value = figures.get(key)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    return Tokens(
+        input=count("input_tokens"),
+        output=count("output_tokens"),
+        cache_read=count("cache_read_input_tokens"),
+        cache_write=count("cache_creation_input_tokens"),
+    )

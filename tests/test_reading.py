@@ -1,0 +1,222 @@
+import math
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from core.errors import UsageError
+from core.model import HttpResponse
+from core.reading import (
+    LATEST,
+    epoch,
+    json_object,
+    mapping,
+    moment,
+    month_before,
+    number,
+    retry_after,
+    sequence,
+)
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0, 0.0),
+        (7000, 7000.0),
+        (-0.33, -0.33),
+        ("500", 500.0),
+        (" 29.7 ", 29.7),
+        ("-1", -1.0),
+        ("1e3", 1000.0),
+        ("", None),
+        ("  ", None),
+        ("many", None),
+        ("12%", None),
+        ("nan", None),
+        ("Infinity", None),
+        ("9" * 400, None),
+        (True, None),
+        (False, None),
+        (None, None),
+        (NAN, None),
+        (INF, None),
+        (-INF, None),
+        (10**400, None),
+        ([1], None),
+        ({"a": 1}, None),
+        (b"1", None),
+        (1 + 0j, None),
+    ],
+)
+def test_numbers(value: object, expected: float | None) -> None:
+    assert number(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2026-07-03T00:30:00.282668+00:00", 1783038600.282668),
+        ("2026-07-03T02:30:00.282668+02:00", 1783038600.282668),
+        ("2026-07-02T17:00:00-07:30", 1783038600.0),
+        ("2026-07-03T00:30:00Z", 1783038600.0),
+        ("2026-07-03T00:30:00.000Z", 1783038600.0),
+        (" 2026-07-03 00:30:00 ", 1783038600.0),
+        ("2026-10-01", 1790812800.0),
+        ("2026-10-01T00:00:00", 1790812800.0),
+        ("1970-01-01T00:00:00Z", None),
+        ("1969-12-31", None),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("9999-12-31T23:59:59-12:00", None),
+        ("2026-02-30", None),
+        ("2026-13-01", None),
+        ("soon", None),
+        ("1783038600", None),
+        ("", None),
+        (" ", None),
+        (1783038600, None),
+        (None, None),
+        (["2026-10-01"], None),
+    ],
+)
+def test_moments(value: object, expected: float | None) -> None:
+    assert moment(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1785518400, 1785518400.0),
+        ("1785518400", 1785518400.0),
+        (1785518400.5, 1785518400.5),
+        (LATEST, LATEST),
+        (0, None),
+        ("0", None),
+        (-1, None),
+        (LATEST + 1, None),
+        (1e300, None),
+        (NAN, None),
+        (True, None),
+        (None, None),
+        ("2026-10-01", None),
+    ],
+)
+def test_epochs(value: object, expected: float | None) -> None:
+    assert epoch(value) == expected
+
+
+ANYTHING: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.datetimes().map(lambda it: it.isoformat()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(ANYTHING)
+@example("\ud800")
+@example("2026-10-01T00:00:00\ud800")
+@example("9" * 5000)
+def test_whatever_it_is_no_reader_raises(value: Any) -> None:
+    figure, at, since = number(value), moment(value), epoch(value)
+    assert figure is None or math.isfinite(figure)
+    assert at is None or 0 < at <= LATEST
+    assert since is None or 0 < since <= LATEST
+    assert mapping(value) == (value if isinstance(value, dict) else {})
+    assert sequence(value) == (value if isinstance(value, list) else [])
+
+
+@pytest.mark.parametrize(
+    ("resets_at", "days"),
+    [
+        (1790812800, 30),  # 2026-10-01: September
+        (1772323200, 28),  # 2026-03-01
+        (1709251200, 29),  # 2024-03-01, a leap year
+        (1767225600, 31),  # 2026-01-01: December, of the year before
+        (1774915200, 31),  # 2026-03-31: from the last of February
+        (1771113600, 31),  # 2026-02-15
+        (1709208000, 31),  # 2024-02-29T12:00
+    ],
+)
+def test_the_month_before(resets_at: float, days: int) -> None:
+    assert month_before(resets_at) == days * 86400
+
+
+@given(st.floats(1e-6, LATEST))
+def test_every_month_has_28_to_31_days(resets_at: float) -> None:
+    assert 28 * 86400 - 1 <= month_before(resets_at) <= 31 * 86400 + 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("7835", 7835.0),
+        ("1.5", 1.5),
+        ("0", None),
+        ("-5", None),
+        ("", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("inf", None),
+    ],
+)
+def test_a_wait_that_means_something(value: str, expected: float | None) -> None:
+    assert retry_after((("x", "1"), ("Retry-After", value))) == expected
+
+
+def test_without_the_field_there_is_no_wait() -> None:
+    assert retry_after((("x", "1"),)) is None
+
+
+def test_a_body_that_is_an_object() -> None:
+    assert json_object(HttpResponse(200, (), b' {"a": [1]} '), "it") == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (401, b'{"message": "CONTENT"}', "it answered 401"),
+        (403, b"<html>CONTENT</html>", "it answered 403"),
+        (404, b"", "it answered 404"),
+        (302, b"", "it answered 302"),
+        (204, b"{}", "it answered 204"),
+        (503, b"CONTENT", "it answered 503"),
+        (200, b"", "it answered something that is not JSON"),
+        (200, b"<!doctype html><p>CONTENT", "it answered something that is not JSON"),
+        (200, b'{"CONTENT"', "it answered something that is not JSON"),
+        (200, b'{"a": "\xff"}', "it answered something that is not JSON"),
+        (200, b"[" * 100_000, "it answered something that is not JSON"),
+        (200, b'{"a": 1e999}', "it answered something that is not JSON"),
+        (200, b'{"a": ' + b"9" * 5000 + b"}", "it answered something that is not JSON"),
+        (200, b'["CONTENT"]', "it answered JSON that is not an object"),
+        (200, b"null", "it answered JSON that is not an object"),
+        (200, b'"CONTENT"', "it answered JSON that is not an object"),
+    ],
+)
+def test_an_answer_that_is_no_object_is_a_sentence(status: int, body: bytes, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        json_object(HttpResponse(status, (), body), "it")
+    assert (str(caught.value), caught.value.retry_after) == (says, None)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_a_refusal_says_how_long_to_wait(status: int) -> None:
+    with pytest.raises(UsageError) as caught:
+        json_object(HttpResponse(status, (("Retry-After", "90"),)), "it")
+    assert caught.value.retry_after == 90.0
+
+
+@given(st.integers(100, 599), st.binary())
+def test_any_answer_is_an_object_or_a_usage_error(status: int, body: bytes) -> None:
+    try:
+        assert isinstance(json_object(HttpResponse(status, (), body), "it"), dict)
+    except UsageError as error:
+        assert str(error).startswith(("it answered ", "it limits how often"))  # noqa: PT017
