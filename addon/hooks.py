@@ -90,18 +90,14 @@ class LimitRouter:
     def request(self, flow: http.HTTPFlow) -> None:
         if flow.response or flow.error or not flow.live:
             return
-        original = self._original(flow)
-        if original is None:
-            answer = failure(translate.request_of(flow.request), 410, _FORGOTTEN)
-            flow.response = translate.response_of(answer)
-            return
-        if not may_match(original.method, original.host, original.path):
-            return
         try:
-            self._route(flow, original)
+            self._route(flow)
         except Exception as error:  # noqa: BLE001 - fail closed: mitmproxy would let it go on
             _log_bug("a request", error)
-            flow.response = translate.response_of(failure(original, 500, _BUG))
+            shown = flow.request
+            if may_match(shown.method, shown.host, shown.path):
+                answer = failure(translate.request_of(shown), 500, _BUG)
+                flow.response = translate.response_of(answer)
 
     # Answers
 
@@ -130,8 +126,13 @@ class LimitRouter:
 
     # The parts
 
-    def _route(self, flow: http.HTTPFlow, original: HttpRequest) -> None:
-        engine = FLOWS.engine
+    def _route(self, flow: http.HTTPFlow) -> None:
+        original, engine = self._original(flow), FLOWS.engine
+        if original is None:
+            self._answer(flow, failure(translate.request_of(flow.request), 410, _FORGOTTEN))
+            return
+        if not may_match(original.method, original.host, original.path):
+            return
         if engine is None:
             if is_virtual(original.host) or b"limit-router/" in original.body:
                 self._answer(flow, failure(original, 503, _NOT_CONFIGURED))
@@ -200,10 +201,14 @@ class LimitRouter:
 
     async def _keep_out(self, flow: http.HTTPFlow) -> None:
         """A client from elsewhere must not reach this machine through us, nor us as a local one."""
-        peer = _peer(flow)
-        if flow.is_replay or is_local_peer(peer):
+        if flow.is_replay or is_local_peer(_peer(flow)):
             return
-        if await is_this_machine(flow.request.host):
+        try:
+            forbidden = await is_this_machine(flow.request.host)
+        except Exception as error:  # noqa: BLE001 - fail closed
+            _log_bug("a client from elsewhere", error)
+            forbidden = True
+        if forbidden:
             flow.request.stream = False
             flow.response = http.Response.make(403, _NO_LOOPBACK)
 

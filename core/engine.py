@@ -144,9 +144,10 @@ class Engine:
         """The TLS hosts that must be decrypted: what we route, and what we route to."""
         hosts = {(VIRTUAL_HOST, 443)}
         for provider in self._providers.values():
-            # The usual host, and an enterprise's: a client may name either.
-            for credential in (None, self.credentials.get(provider)):
-                base = urlsplit(self._endpoints(provider, credential).base_url)
+            # The usual host, an enterprise's, a configured one: a client may name any of them.
+            credential = self.credentials.get(provider)
+            urls = {provider.endpoints(it).base_url for it in (None, credential)}
+            for base in map(urlsplit, {*urls, self._endpoints(provider, credential).base_url}):
                 if base.scheme == "https" and base.hostname:
                     hosts.add((base.hostname, base.port or 443))
         return tuple(sorted(hosts))

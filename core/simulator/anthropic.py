@@ -152,6 +152,10 @@ class Anthropic:
         return json_answer(200, _usage_body(self.world.meters(ANTHROPIC)))
 
 
+_VERSIONS = frozenset({"2023-06-01", "2026-10-21"})
+"""The one that is documented, and the one that the official SDK sends since its version 2."""
+
+
 def _same(one: str | None, other: str) -> bool:
     return hmac.compare_digest((one or "").encode(), other.encode())
 
@@ -160,7 +164,7 @@ def _betas(received: Received) -> frozenset[str]:
     version = received.header("anthropic-version")
     if version is None:
         refuse("anthropic-version: header is required")
-    if version != "2023-06-01":
+    if version not in _VERSIONS:
         refuse(f'anthropic-version: "{version}" is not a valid version')
     if len(received.body) > _MAX_BODY:
         raise Refusal(413, "Request exceeds the maximum size")
