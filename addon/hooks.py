@@ -1,6 +1,7 @@
 """The addon's hooks. Translation only; a matched request whose handling fails gets an error."""
 
 import asyncio
+import json
 import logging
 import re
 import traceback
@@ -151,16 +152,21 @@ class LimitRouter:
     def _answer(self, flow: http.HTTPFlow, answer: HttpResponse) -> None:
         flow.response = translate.response_of(answer)
         if answer.status >= 400:  # noqa: PLR2004
+            message = json.loads(answer.body)["error"]["message"]
             flow.marked = REFUSED_MARK
-            flow.comment = f"limit-router: {answer.status}"
-            log.warning("limit-router: %s: %s", answer.status, answer.body.decode())
+            flow.comment = f"limit-router: {message}"
+            log.warning("limit-router: %s: %s", answer.status, message)
 
     def _forward(self, flow: http.HTTPFlow, original: HttpRequest, forward: Forward) -> None:
         chosen = forward.route.chosen.candidate
         FLOWS.add(flow.id, Routed(original, forward))
         translate.set_request(flow.request, forward.request)
         flow.marked = ROUTED_MARK
-        flow.comment = f"{chosen.provider} {chosen.provider_model}: {forward.route.reason}"
+        why = forward.route.reason.removeprefix(f"{chosen.provider}: ")
+        flow.comment = f"{chosen.provider} {chosen.provider_model}: {why}"
+        if forward.thinking_removed:
+            # Signed for another account: this one would refuse it.
+            flow.comment += f" ({forward.thinking_removed} thinking blocks left out)"
         flow.metadata.update(
             {
                 "limit_router.flow": flow.id,
@@ -191,6 +197,7 @@ class LimitRouter:
         if tap is None or FLOWS.engine is None:
             return
         seen = tap.close(whole=whole)
+        FLOWS.engine.observe_end(routed.forward, seen)
         if seen.complete is not None:
             flow.metadata["limit_router.complete"] = seen.complete
         if seen.error is not None:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
+from core import continuity, providers, rewrite, routing
 from core import match as matching
-from core import providers, rewrite, routing
 from core.config import Config, without_effect
 from core.configfile import ConfigFile, kept
+from core.continuity import Maker, Makers
 from core.credentials import Credentials
 from core.errors import ConfigError, RequestError
+from core.jsonspan import JsonError
 from core.knowledge import Knowledge
 from core.match import VIRTUAL_HOST, Matched
 from core.model import (
@@ -30,7 +32,7 @@ from core.model import (
     Route,
     State,
 )
-from core.observe import Tap
+from core.observe import Observation, Tap
 from core.plan import Forward, Plan
 from core.poller import Subject
 from core.provider import Endpoints, Provider
@@ -69,6 +71,7 @@ class Engine:
         self._providers = providers.known() if known is None else known
         self._sessions: OrderedDict[tuple[str, str], str] = OrderedDict()
         """The account that served last, by session and model: a session may use several."""
+        self._makers = Makers()
 
     @property
     def state(self) -> State:
@@ -168,6 +171,12 @@ class Engine:
             while len(self._sessions) > SESSIONS:
                 self._sessions.popitem(last=False)
 
+    def observe_end(self, forward: Forward, seen: Observation) -> None:
+        """An answer is over, well or not: from now on its thinking is known to be this account's."""
+        model = forward.route.chosen.candidate.provider_model
+        maker = Maker.of(forward.provider, forward.route.account, model)
+        self._makers.learn(seen.signatures, maker)
+
     def summary(self) -> str:
         """One line for the log: what there is to route to."""
         found = {subject.provider.id: self.state.of(subject.account) for subject in self.subjects()}
@@ -254,8 +263,13 @@ class Engine:
             candidate.provider_model,
             credential.type,
         )
-        request = rewrite.apply(matched, target)
-        return Forward(request, matched.ask, route, credential, provider)
+        maker = Maker.of(provider, route.account, candidate.provider_model)
+        try:
+            matched, removed = continuity.settle(matched, self._makers, maker)
+            request = rewrite.apply(matched, target)
+        except JsonError as error:
+            raise RequestError(400, f"the body is not JSON that can be routed: {error}") from None
+        return Forward(request, matched.ask, route, credential, provider, removed)
 
     def _nobody(self, request: HttpRequest, decision: NoRoute) -> HttpResponse:
         if decision.refusal is Refusal.EXHAUSTED:

@@ -5,7 +5,7 @@ prompt-cache prefixes and signatures that providers compute over its bytes.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,21 +108,15 @@ class Node:
         """Splices that take these members out, commas included."""
         doomed = frozenset(keys)
         members = self._walk()
-        if not any(m.key in doomed for m in members):
-            return
-        kept_end: int | None = None
-        run_start: int | None = None
-        for member in members:
-            if member.key in doomed:
-                run_start = member.start if run_start is None else run_start
-                continue
-            if run_start is not None:
-                yield Splice(run_start, member.start, b"")
-                run_start = None
-            kept_end = member.value.end
-        if run_start is not None:
-            start = run_start if kept_end is None else kept_end
-            yield Splice(start, members[-1].value.end, b"")
+        spans = [(m.start, m.value.end) for m in members]
+        return _cut(spans, [m.key in doomed for m in members])
+
+    def without_items(self, indices: Iterable[int]) -> Iterator[Splice]:
+        """Splices that take these elements out, commas included."""
+        doomed = frozenset(indices)
+        items = self.items()
+        spans = [(item.start, item.end) for item in items]
+        return _cut(spans, [index in doomed for index in range(len(items))])
 
     def _walk(self) -> list[_Member]:
         if not self.is_object:
@@ -171,6 +165,22 @@ def apply(text: bytes, splices: Iterable[Splice]) -> bytes:
         at = splice.end
     parts.append(text[at:])
     return b"".join(parts)
+
+
+def _cut(spans: Sequence[tuple[int, int]], doomed: Sequence[bool]) -> Iterator[Splice]:
+    """Splices that take out the doomed of the parts that commas separate."""
+    kept_end: int | None = None
+    run_start: int | None = None
+    for (start, end), gone in zip(spans, doomed, strict=True):
+        if gone:
+            run_start = start if run_start is None else run_start
+            continue
+        if run_start is not None:
+            yield Splice(run_start, start, b"")
+            run_start = None
+        kept_end = end
+    if run_start is not None:
+        yield Splice(run_start if kept_end is None else kept_end, spans[-1][1], b"")
 
 
 def spelled(word: str) -> re.Pattern[bytes]:

@@ -265,6 +265,8 @@ class StreamNote:
     error: str | None = None
     """The type of an error that came inside the stream."""
     tokens: Tokens | None = None
+    signature: str | None = None
+    """It signs a block of thinking, which only its maker's account takes back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Watches an answer go by: tokens, first content, errors inside it. Changes and keeps no byte."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -27,6 +28,8 @@ class Observation:
     tokens: Tokens
     error: str | None
     """The type of an error inside a stream that began well."""
+    signatures: tuple[str, ...] = ()
+    """Of the thinking in it."""
 
 
 class Tap:
@@ -43,6 +46,7 @@ class Tap:
         self._tokens = Tokens()
         self._ended = False
         self._error: str | None = None
+        self._signatures: list[str] = []
         try:
             encoding = header(headers, "content-encoding")
             self._decoder = BoundedDecoder(encoding, LONGEST_ANSWER)
@@ -66,11 +70,14 @@ class Tap:
     def close(self, *, whole: bool) -> Observation:
         """The answer is over; `whole` says whether the connection ended it properly."""
         if not self._streamed and whole:
-            self._tokens = _json_tokens(bytes(self._json))
+            message = _json_message(bytes(self._json))
+            self._tokens = messages.tokens(message)
+            self._signatures += messages.made_signatures(message)
         self._json.clear()
         ended = whole and (self._ended or not self._streamed) and self._error is None
         complete = ended if self._readable else None
-        return Observation(complete, self._first_content_at, self._tokens, self._error)
+        signatures = tuple(self._signatures)
+        return Observation(complete, self._first_content_at, self._tokens, self._error, signatures)
 
     def _note(self, event: sse.Event, now: float) -> None:
         note = messages.note(event)
@@ -78,13 +85,15 @@ class Tap:
             self._first_content_at = now
         if note.tokens is not None:
             self._tokens = self._tokens.updated(note.tokens)
+        if note.signature is not None:
+            self._signatures.append(note.signature)
         self._ended = self._ended or note.end
         self._error = self._error or note.error
 
 
-def _json_tokens(body: bytes) -> Tokens:
+def _json_message(body: bytes) -> dict[str, Any]:
     try:
         message = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return Tokens()
-    return messages.tokens(message) if isinstance(message, dict) else Tokens()
+        return {}
+    return message if isinstance(message, dict) else {}

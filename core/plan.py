@@ -15,6 +15,8 @@ class Forward:
     route: Route
     credential: Credential
     provider: Provider
+    thinking_removed: int = 0
+    """Signed blocks of another account, which this one would refuse."""
 
     @property
     def authorization(self) -> Headers:

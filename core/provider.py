@@ -94,6 +94,8 @@ class Provider:
     unfit: Callable[[Ask], str | None] = lambda _: None
     """Why this provider would refuse such a request whatever we did, or None."""
     prepare: Callable[[Outgoing], Changes] = no_changes
+    thinking_bound_to_model: bool = False
+    """Whether one of its models refuses the signed thinking of another."""
     read_limits: Callable[[Headers, float], tuple[Window, ...]] = no_limits
     """Windows from the headers of an answer received at the given time. Never raises."""
     usage: Callable[[str, Credential, float], UsageFlow] | None = None

@@ -10,8 +10,6 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from core import jsonspan
-from core.errors import RequestError
-from core.jsonspan import JsonError
 from core.match import Matched
 from core.model import CredentialType, Headers, HttpRequest
 from core.provider import Outgoing, Provider
@@ -62,15 +60,12 @@ class Target:
 def apply(matched: Matched, target: Target) -> HttpRequest:
     """The request as the target must see it, without a credential.
 
-    Raises RequestError where the body cannot be edited safely (a key that stands twice).
+    Raises JsonError where the body cannot be edited safely (a key that stands twice).
     """
     request = matched.request
     kept = _kept(request.headers)
     outgoing = Outgoing(matched.ask, kept, matched.body, target.credential_type)
-    try:
-        changes = target.provider.prepare(outgoing)
-    except JsonError as error:
-        raise RequestError(400, f"the body is not JSON that can be routed: {error}") from None
+    changes = target.provider.prepare(outgoing)
     model = matched.model.replace(msgspec.json.encode(target.provider_model))
     body = jsonspan.apply(request.body, (model, *changes.splices))
     headers = _changed(kept, changes.set_headers)

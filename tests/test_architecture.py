@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"providers"}),),
     (frozenset({"state"}),),
     (
-        frozenset({"match", "routing", "rewrite", "observe", "poller"}),
+        frozenset({"match", "routing", "rewrite", "observe", "poller", "continuity"}),
         frozenset(
             {
                 "complaint",

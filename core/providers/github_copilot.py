@@ -294,6 +294,7 @@ PROVIDER = Provider(
     model_id=_model_id,
     unfit=_unfit,
     prepare=_prepare,
+    thinking_bound_to_model=True,
     read_limits=_read_limits,
     usage=_usage,
     models=_models,

@@ -1,10 +1,13 @@
 """Anthropic Messages: what a request says, and the error envelope. No provider's peculiarities."""
 
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from core.jsonspan import Node, spelled
+from core.jsonspan import Node, Splice, spelled
 from core.model import StreamNote, Tokens
 from core.sse import Event
 
@@ -22,6 +25,7 @@ ERROR_TYPES = {
 SYNTHETIC_ATTACHMENT = "Attached media from tool result:"
 """OpenCode 1.18.33 puts a tool's images in a user message of its own, with this text."""
 
+_SIGNED = re.compile(spelled("signature").pattern + b"|" + spelled("redacted_thinking").pattern)
 _IMAGE = spelled("image")
 
 
@@ -83,6 +87,71 @@ def has_images(body: Node) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SignedBlock:
+    """A thinking block that is replayed with its maker's signature, and where it stands."""
+
+    message: int
+    index: int
+    signature: str
+
+
+def signed_blocks(body: Node) -> Iterator[SignedBlock]:
+    """Every signed block of the conversation. Redacted thinking is its own signature."""
+    messages = body.get("messages")
+    if messages is None or not _SIGNED.search(messages.text, messages.start, messages.end):
+        return
+    for at, message in enumerate(messages.items()):
+        if not _SIGNED.search(message.text, message.start, message.end):
+            continue
+        content = message.get("content")
+        for index, block in enumerate(content.items() if content is not None else []):
+            signature = _signature(block)
+            if signature:
+                yield SignedBlock(at, index, signature)
+
+
+def without_blocks(body: Node, doomed: Iterable[SignedBlock]) -> Iterator[Splice]:
+    """Splices that take these out; a message of which nothing would be left goes too."""
+    by_message: dict[int, list[int]] = {}
+    for block in doomed:
+        by_message.setdefault(block.message, []).append(block.index)
+    messages = body.get("messages")
+    assert messages is not None
+    emptied = []
+    for at, message in enumerate(messages.items()):
+        if at not in by_message:
+            continue
+        content = message.get("content")
+        assert content is not None
+        if len(content.items()) == len(by_message[at]):
+            emptied.append(at)
+        else:
+            yield from content.without_items(by_message[at])
+    yield from messages.without_items(emptied)
+
+
+def _signature(block: Node) -> str | None:
+    match (block.get("type") or block).string():
+        case "thinking":
+            found = block.get("signature")
+        case "redacted_thinking":
+            found = block.get("data")
+        case _:
+            return None
+    return found.string() if found is not None else None
+
+
+def made_signatures(message: dict[str, Any]) -> tuple[str, ...]:
+    """The signatures in a whole answer."""
+    found = [
+        block.get("signature" if block.get("type") == "thinking" else "data")
+        for block in blocks(message)
+        if block.get("type") in ("thinking", "redacted_thinking")
+    ]
+    return tuple(signature for signature in found if isinstance(signature, str) and signature)
+
+
 def _image_in(content: list[dict[str, Any]]) -> bool:
     return any(
         block.get("type") == "image"
@@ -104,7 +173,11 @@ def note(event: Event) -> StreamNote:
             message = data.get("message")
             return StreamNote(tokens=tokens(message if isinstance(message, dict) else {}))
         case "content_block_start":
-            return StreamNote(content=True)
+            block = data.get("content_block")
+            redacted = isinstance(block, dict) and block.get("type") == "redacted_thinking"
+            return StreamNote(content=True, signature=_text(block, "data") if redacted else None)
+        case "content_block_delta":
+            return StreamNote(signature=_text(data.get("delta"), "signature"))
         case "message_delta":
             return StreamNote(tokens=tokens(data))
         case "message_stop":
@@ -115,6 +188,11 @@ def note(event: Event) -> StreamNote:
             return StreamNote(error=str(kind or "error")[:80])
         case _:
             return StreamNote()
+
+
+def _text(value: object, key: str) -> str | None:
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, str) and found else None
 
 
 def tokens(message: dict[str, Any]) -> Tokens:

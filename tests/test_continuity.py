@@ -1,0 +1,162 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import jsonspan
+from core.continuity import Maker, Makers, settle
+from core.match import Matched, match
+from core.model import HttpRequest
+from core.wires import messages
+
+HERE, THERE = Maker("anthropic/a", None), Maker("github-copilot/b", "claude-sonnet-4.5")
+TEXT = {"type": "text", "text": "So be it."}
+USE = {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {"signature": "here"}}
+RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1"}]}
+ASKED = {"role": "user", "content": "And the signature of redacted_thinking?"}
+
+
+def thought(signature: str) -> dict[str, Any]:
+    return {"type": "thinking", "thinking": "Hm.", "signature": signature}
+
+
+def redacted(data: str) -> dict[str, Any]:
+    return {"type": "redacted_thinking", "data": data}
+
+
+def said(*blocks: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "assistant", "content": list(blocks)}
+
+
+def asked(*conversation: dict[str, Any], **fields: Any) -> Matched:
+    body = {"messages": list(conversation), "model": "limit-router/m", **fields}
+    text = json.dumps(body, indent=1).encode()
+    request = HttpRequest("POST", "https", "limit-router.invalid", 443, "/v1/messages", (), text)
+    found = match(request, ("m",))
+    assert isinstance(found, Matched)
+    return found
+
+
+def makers(**known: Maker) -> Makers:
+    remembered = Makers()
+    for signature, maker in known.items():
+        remembered.learn([signature], maker)
+    return remembered
+
+
+def conversation(matched: Matched) -> Any:
+    body = json.loads(matched.request.body)
+    assert body["model"] == "limit-router/m" == matched.model.string()
+    assert matched.body.text == matched.request.body
+    return body["messages"]
+
+
+def test_another_account_s_thinking_is_left_out_and_nothing_else():
+    matched = asked(ASKED, said(thought("a"), TEXT), ASKED, said(redacted("b"), TEXT), ASKED)
+    settled, removed = settle(matched, makers(a=HERE, b=HERE), THERE)
+    assert removed == 2
+    assert conversation(settled) == [ASKED, said(TEXT), ASKED, said(TEXT), ASKED]
+
+
+def test_its_own_thinking_and_unknown_thinking_stay_byte_for_byte():
+    matched = asked(ASKED, said(thought("a"), TEXT), ASKED, said(thought("unseen"), TEXT), ASKED)
+    assert settle(matched, makers(a=HERE), HERE) == (matched, 0)
+
+
+def test_each_move_leaves_out_what_the_others_made():
+    matched = asked(ASKED, said(thought("a"), TEXT), ASKED, said(thought("b"), TEXT), ASKED)
+    known = makers(a=HERE, b=THERE)
+    there, _ = settle(matched, known, THERE)
+    assert conversation(there) == [ASKED, said(TEXT), ASKED, said(thought("b"), TEXT), ASKED]
+    here, _ = settle(matched, known, HERE)
+    assert conversation(here) == [ASKED, said(thought("a"), TEXT), ASKED, said(TEXT), ASKED]
+
+
+def test_a_message_that_was_nothing_but_thinking_goes_whole():
+    matched = asked(ASKED, said(thought("a"), redacted("b")), ASKED)
+    settled, removed = settle(matched, makers(a=HERE, b=HERE), THERE)
+    assert (conversation(settled), removed) == ([ASKED, ASKED], 2)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "left"),
+    [
+        ({"type": "enabled", "budget_tokens": 2000}, None),
+        ({"type": "adaptive"}, {"type": "adaptive"}),
+    ],
+)
+def test_in_a_tool_loop_manual_thinking_goes_with_it(thinking, left):
+    matched = asked(ASKED, said(thought("a"), USE), RESULT, thinking=thinking)
+    settled, _ = settle(matched, makers(a=HERE), THERE)
+    assert json.loads(settled.request.body).get("thinking") == left
+    assert conversation(settled) == [ASKED, said(USE), RESULT]
+
+
+def test_between_turns_thinking_stays_on():
+    manual = {"type": "enabled", "budget_tokens": 2000}
+    matched = asked(ASKED, said(thought("a"), TEXT), ASKED, thinking=manual)
+    settled, _ = settle(matched, makers(a=HERE), THERE)
+    assert json.loads(settled.request.body)["thinking"] == manual
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"messages": "thinking", "signature": 1},
+        {"messages": [{"role": "assistant", "content": "signature"}]},
+        {"messages": [{"signature": "a", "content": {"type": "thinking", "signature": "a"}}]},
+        {"messages": [said({"type": "thinking", "signature": 7}), said({"signature": "a"})]},
+        {"messages": [said({"type": "thinking", "thinking": "signature", "signature": ""})]},
+        {"messages": [USE, {"content": [USE, "signature", None]}]},
+        {"signature": "a"},
+    ],
+)
+def test_what_only_looks_like_it_is_let_alone(odd):
+    body = jsonspan.parse(json.dumps(odd).encode())
+    assert [b for b in messages.signed_blocks(body) if b.signature == "a"] == []
+
+
+def test_a_model_that_is_bound_is_another_maker():
+    matched = asked(ASKED, said(thought("a"), TEXT), ASKED)
+    other = Maker(THERE.account, "claude-opus-4.5")
+    assert settle(matched, makers(a=THERE), other)[1] == 1
+    assert settle(matched, makers(a=THERE), THERE)[1] == 0
+
+
+def test_the_longest_unseen_is_forgotten_first():
+    matched = asked(said(thought("a")), said(thought("b")), said(thought("c")), ASKED)
+    remembered = Makers(limit=2)
+    for signature in "abac":
+        remembered.learn([signature], HERE)
+    settled, removed = settle(matched, remembered, THERE)
+    assert (conversation(settled), removed) == ([said(thought("b")), ASKED], 2)
+
+
+def test_no_signature_is_kept_as_it_is():
+    remembered = makers(secretive=HERE)
+    assert b"secretive" not in repr(remembered.__dict__).encode()
+
+
+BLOCKS = st.lists(
+    st.sampled_from([thought("a"), thought("b"), redacted("c"), thought("d"), TEXT, USE]),
+    max_size=6,
+)
+
+
+@given(st.lists(BLOCKS, max_size=6), st.sets(st.sampled_from("abcd")))
+def test_what_is_left_is_what_a_list_comprehension_leaves(turns, foreign):
+    matched = asked(*(said(*blocks) for blocks in turns), ASKED)
+    known = makers(**dict.fromkeys(foreign, HERE))
+    settled, removed = settle(matched, known, THERE)
+
+    def gone(block: dict[str, Any]) -> bool:
+        return block.get("signature", block.get("data")) in foreign
+
+    kept = [said(*(b for b in blocks if not gone(b))) for blocks in turns]
+    changed = [any(map(gone, blocks)) for blocks in turns]
+    pairs = zip(kept, changed, strict=True)
+    expected = [m for m, touched in pairs if m["content"] or not touched]
+    assert conversation(settled) == [*expected, ASKED]
+    assert removed == sum(gone(block) for blocks in turns for block in blocks)
