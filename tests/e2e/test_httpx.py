@@ -34,6 +34,23 @@ def test_the_provider_with_headroom_serves(shared, scenario, stream):
     assert field(recorded, "accept-encoding") == "identity"
 
 
+@pytest.mark.parametrize("scenario", ["over-pace", "under-pace"])
+def test_tools_and_images_arrive_as_they_were_sent(shared, scenario):
+    routing: Routing = shared(scenario)
+    png = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+    content = [{"type": "image", "source": png}, {"type": "text", "text": "[call look {}]"}]
+    tools = [{"name": "look", "input_schema": {"type": "object", "properties": {}}}]
+    sent = question(messages=[{"role": "user", "content": content}], tools=tools)
+    with routing.client() as client:
+        answer = ask(client, json=sent)
+    assert answer.json()["stop_reason"] == "tool_use"
+    recorded = routing.served_one()
+    body = json.loads(recorded.body)
+    assert (body["messages"], body["tools"]) == (sent["messages"], tools)
+    copilot = recorded.provider == "github-copilot"
+    assert field(recorded, "copilot-vision-request") == ("true" if copilot else "")
+
+
 def test_the_virtual_models_are_listed(under_pace):
     with under_pace.client() as client:
         answer = client.get(f"{VIRTUAL}/v1/models")
