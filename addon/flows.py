@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core import Engine, Forward, HttpRequest, Tap
+from core import Engine, Forward, HttpRequest, Tap, Witnessed
 
 KEPT_FLOWS = 500
 KEPT_BYTES = 64 << 20
@@ -33,6 +33,8 @@ class Flows:
         """Why nothing may be routed now, whatever the engine says."""
         self.options_set: dict[str, object] = {}
         """mitmproxy's options that we have set, and to what: the user's own settings win."""
+        self.witnessed: dict[str, Witnessed] = {}
+        """Answers under way that were not routed, and count all the same."""
         self._routed: OrderedDict[str, Routed] = OrderedDict()
 
     def get(self, flow_id: str) -> Routed | None:

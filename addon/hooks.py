@@ -104,7 +104,10 @@ class LimitRouter:
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         routed = FLOWS.get(flow.id)
-        if routed is None or not routed.live or flow.response is None or FLOWS.engine is None:
+        if flow.response is None or FLOWS.engine is None:
+            return
+        if routed is None or not routed.live:
+            self._witness(flow, flow.response, FLOWS.engine)
             return
         try:
             headers = translate.headers_of(flow.response)
@@ -188,7 +191,26 @@ class LimitRouter:
         kept = FLOWS.get(str(first))
         return None if kept is None else kept.original
 
+    def _witness(self, flow: http.HTTPFlow, answer: http.Response, engine: Engine) -> None:
+        """An answer to what was not routed tells of limits too; it goes by as it is."""
+        try:
+            sent = translate.head_of(flow.request)
+            witnessed = engine.witness(sent, translate.headers_of(answer))
+        except Exception as error:  # noqa: BLE001 - it is none of our business
+            _log_bug("an answer that was not routed", error)
+            return
+        if witnessed is not None:
+            FLOWS.witnessed[flow.id] = witnessed
+        streamed = answer.headers.get("content-type", "").startswith("text/event-stream")
+        ours = witnessed is not None or (sent.host, sent.port) in engine.intercepted()
+        if streamed and ours and not answer.stream:
+            # We have it decrypted, so it is for us that it would be held back to its end.
+            answer.stream = _tapped(witnessed.tap, engine.clock) if witnessed else True
+
     def _close(self, flow: http.HTTPFlow, *, whole: bool) -> None:
+        witnessed = FLOWS.witnessed.pop(flow.id, None)
+        if witnessed is not None and FLOWS.engine is not None:
+            FLOWS.engine.witness_end(witnessed, witnessed.tap.close(whole=whole))
         routed = FLOWS.get(flow.id)
         if routed is None or not routed.live:
             return

@@ -1,5 +1,7 @@
 """mitmproxy's requests and responses to core's and back. No decisions."""
 
+from dataclasses import replace
+
 from mitmproxy import http
 from mitmproxy.net.http import url
 
@@ -10,18 +12,17 @@ def headers_of(message: http.Message) -> Headers:
     return tuple((_text(name), _text(value)) for name, value in message.headers.fields)
 
 
-def request_of(request: http.Request) -> HttpRequest:
-    """The request without Host: where it goes stands in its host and port."""
+def head_of(request: http.Request) -> HttpRequest:
+    """The request without Host (where it goes stands in its host and port) and without body."""
     headers = tuple(h for h in headers_of(request) if h[0].lower() != "host")
     return HttpRequest(
-        request.method,
-        request.scheme,
-        request.host,
-        request.port,
-        request.path,
-        headers,
-        request.raw_content or b"",
+        request.method, request.scheme, request.host, request.port, request.path, headers
     )
+
+
+def request_of(request: http.Request) -> HttpRequest:
+    """The request, whole."""
+    return replace(head_of(request), body=request.raw_content or b"")
 
 
 def set_request(request: http.Request, new: HttpRequest) -> None:

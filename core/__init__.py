@@ -5,7 +5,7 @@ from core.errors import ConfigError, LimitRouterError
 from core.match import VIRTUAL_HOST, failure, is_virtual, may_match
 from core.model import Headers, HttpRequest, HttpResponse
 from core.observe import Tap
-from core.plan import Forward, Plan
+from core.plan import Forward, Plan, Witnessed
 from core.rewrite import CLIENT_CREDENTIALS
 from core.setup import build
 from core.version import __version__
@@ -22,6 +22,7 @@ __all__ = [
     "LimitRouterError",
     "Plan",
     "Tap",
+    "Witnessed",
     "__version__",
     "build",
     "failure",

@@ -186,6 +186,8 @@ def _from_entry(provider: Provider, entry: Any, source: str) -> Credential | Cre
         sign_in = _SIGN_IN.validate_python(entry)
     except ValidationError:
         return None
+    if not provider.accepts(CredentialType(sign_in.type)):
+        return None
     if isinstance(sign_in, _Api):
         return _credential(provider, CredentialType.API, sign_in.key, source)
     token = provider.opencode_token({k: v for k, v in entry.items() if isinstance(v, str)})
@@ -204,7 +206,9 @@ def _from_entry(provider: Provider, entry: Any, source: str) -> Credential | Cre
     if isinstance(found, CredentialError):
         return found
     expires_at = sign_in.expires / 1000 if sign_in.expires else None
-    return replace(found, expires_at=expires_at, enterprise_host=host)
+    return replace(
+        found, expires_at=expires_at, enterprise_host=host, account_id=sign_in.account_id or None
+    )
 
 
 def _credential(

@@ -5,10 +5,11 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from hmac import compare_digest
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
-from core import continuity, providers, rewrite, routing
+from core import continuity, providers, rewrite, routing, wires
 from core import match as matching
 from core.config import Config, without_effect
 from core.configfile import ConfigFile, kept
@@ -31,11 +32,12 @@ from core.model import (
     Refusal,
     Route,
     State,
+    Window,
 )
 from core.observe import Observation, Tap
-from core.plan import Forward, Plan
+from core.plan import Forward, Plan, Witnessed
 from core.poller import Subject
-from core.provider import Endpoints, Provider
+from core.provider import Endpoints, Provider, header
 from core.rewrite import Target
 from core.state import LimitsSeen
 from core.store import Store
@@ -118,6 +120,7 @@ class Engine:
             return matching.failure(request, 403, _NOT_ADMITTED)
         if isinstance(matched, HttpResponse):
             return matched
+        self.knowledge.touch()
         decision = self.decide(matched.ask)
         if isinstance(decision, NoRoute):
             return self._nobody(request, decision)
@@ -156,14 +159,31 @@ class Engine:
         return tuple(sorted(hosts))
 
     def tap(self, forward: Forward, headers: Headers) -> Tap:
-        return Tap(forward.ask.wire, headers)
+        return Tap(forward.ask.wire, headers, forward.provider.read_event)
+
+    def witness(self, sent: HttpRequest, headers: Headers) -> Witnessed | None:
+        """The head of an answer that we did not route: it counts if we know whose it is."""
+        wire = wires.of_path(sent.path.partition("?")[0])
+        for subject in self.subjects() if wire is not None else ():
+            base = urlsplit(subject.base_url)
+            if base.hostname == sent.host and _sent_by(subject, sent.headers):
+                limits = subject.provider.read_limits(headers, self.clock())
+                self._learn(subject.account, limits)
+                assert wire is not None
+                return Witnessed(subject.account, Tap(wire, headers, subject.provider.read_event))
+        return None
+
+    def witness_end(self, witnessed: Witnessed, seen: Observation) -> None:
+        self._learn(witnessed.account, seen.windows)
+
+    def _learn(self, account: Account, windows: tuple[Window, ...]) -> None:
+        if windows:
+            self.knowledge.apply(LimitsSeen(account, windows))
 
     def observe_headers(self, forward: Forward, status: int, headers: Headers) -> None:
         """The head of an answer: its limits are the newest reading there is."""
         account = forward.route.account
-        windows = forward.provider.read_limits(headers, self.clock())
-        if windows:
-            self.knowledge.apply(LimitsSeen(account, windows))
+        self._learn(account, forward.provider.read_limits(headers, self.clock()))
         if status < 400 and forward.ask.session is not None:  # noqa: PLR2004
             session = forward.ask.session, forward.ask.model
             self._sessions[session] = account.id
@@ -176,6 +196,7 @@ class Engine:
         model = forward.route.chosen.candidate.provider_model
         maker = Maker.of(forward.provider, forward.route.account, model)
         self._makers.learn(seen.signatures, maker)
+        self._learn(forward.route.account, seen.windows)
 
     def summary(self) -> str:
         """One line for the log: what there is to route to."""
@@ -300,6 +321,14 @@ _NOT_ADMITTED = (
     "limit-router adds credentials, so it serves clients on this machine alone; bind the proxy to "
     "it with --listen-host 127.0.0.1, or name the client's network under allow_clients in mitm.yaml"
 )
+
+
+def _sent_by(subject: Subject, headers: Headers) -> bool:
+    """Whether a client sent this sign-in's own credential."""
+    return all(
+        compare_digest((header(headers, name) or "").encode(), value.encode())
+        for name, value in subject.provider.authorize(subject.credential)
+    )
 
 
 def _account(provider: Provider, credential: Credential) -> Account:

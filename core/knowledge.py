@@ -18,6 +18,7 @@ from core.store import Store
 from core.transport import Send
 
 SAVE_DELAY_S = 0.5
+IDLE_AFTER_S = 900.0
 LONGEST_NAP_S = 60.0
 """A new sign-in is noticed within a minute."""
 
@@ -35,6 +36,8 @@ class Knowledge:
         self._lists_after: dict[str, float] = {}
         self._dirty = asyncio.Event()
         self._memory_only = False
+        self._in_use = asyncio.Event()
+        self._used_at = clock()
         self.state: State = store.load()
         if store.problem is not None:
             log.warning("%s", store.problem)
@@ -51,7 +54,19 @@ class Knowledge:
             ready()
             while True:
                 await asyncio.sleep(self._nap(subjects))
+                await self._used_lately()
                 await self.poll(subjects, send)
+
+    def touch(self) -> None:
+        """Somebody wants to be routed: what is known is worth keeping fresh."""
+        self._used_at = self._clock()
+        self._in_use.set()
+
+    async def _used_lately(self) -> None:
+        """Once nobody has asked for a while, return with the next request and not before."""
+        if self._clock() - self._used_at > IDLE_AFTER_S:
+            self._in_use.clear()
+            await self._in_use.wait()
 
     def close(self) -> None:
         """Write what is not written yet."""

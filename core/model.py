@@ -105,6 +105,8 @@ class Credential:
     expires_at: float | None = None
     enterprise_host: str | None = None
     """GitHub Enterprise's host (`company.ghe.com`), where the sign-in is there."""
+    account_id: str | None = None
+    """ChatGPT's account (workspace), where the sign-in names one."""
 
 
 @dataclass(frozen=True, slots=True)

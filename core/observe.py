@@ -1,5 +1,6 @@
 """Watches an answer go by: tokens, first content, errors inside it. Changes and keeps no byte."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,13 +8,15 @@ import msgspec
 
 from core import sse
 from core.codec import BoundedDecoder, CodecError
-from core.model import Headers, Tokens, Wire
-from core.provider import header
+from core.model import Headers, Tokens, Window, Wire
+from core.provider import header, no_windows
 from core.wires import messages
 
 LONGEST_ANSWER = 64 << 20
 """Bytes of decoded answer that are looked at; what comes after goes by unseen."""
 LONGEST_JSON = 8 << 20
+
+type ReadEvent = Callable[[sse.Event, float], tuple[Window, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +33,21 @@ class Observation:
     """The type of an error inside a stream that began well."""
     signatures: tuple[str, ...] = ()
     """Of the thinking in it."""
+    windows: tuple[Window, ...] = ()
+    """Limits that were told inside the stream."""
 
 
 class Tap:
     """Told of every chunk of one answer; `feed` never raises on anything the wire may hold."""
 
-    def __init__(self, wire: Wire, headers: Headers) -> None:
+    def __init__(self, wire: Wire, headers: Headers, read_event: ReadEvent = no_windows) -> None:
         self._streamed = (
             (header(headers, "content-type") or "").lower().startswith("text/event-stream")
         )
-        self._readable = wire is Wire.MESSAGES
+        self._readable = True
+        self._known_wire = wire is Wire.MESSAGES
+        self._read_event = read_event
+        self._windows: dict[str, Window] = {}
         self._sse = sse.Parser()
         self._json = bytearray()
         self._first_content_at: float | None = None
@@ -63,8 +71,10 @@ class Tap:
             return
         if self._streamed:
             for event in self._sse.feed(data):
-                self._note(event, now)
-        elif len(self._json) <= LONGEST_JSON:
+                self._windows |= {w.name: w for w in self._read_event(event, now)}
+                if self._known_wire:
+                    self._note(event, now)
+        elif self._known_wire and len(self._json) <= LONGEST_JSON:
             self._json += data
 
     def close(self, *, whole: bool) -> Observation:
@@ -75,9 +85,12 @@ class Tap:
             self._signatures += messages.made_signatures(message)
         self._json.clear()
         ended = whole and (self._ended or not self._streamed) and self._error is None
-        complete = ended if self._readable else None
+        complete = ended if self._readable and self._known_wire else None
         signatures = tuple(self._signatures)
-        return Observation(complete, self._first_content_at, self._tokens, self._error, signatures)
+        windows = tuple(self._windows.values())
+        return Observation(
+            complete, self._first_content_at, self._tokens, self._error, signatures, windows
+        )
 
     def _note(self, event: sse.Event, now: float) -> None:
         note = messages.note(event)

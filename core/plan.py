@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from core.model import Ask, Credential, Headers, HttpRequest, HttpResponse, Route
+from core.model import Account, Ask, Credential, Headers, HttpRequest, HttpResponse, Route
+from core.observe import Tap
 from core.provider import Provider
 
 
@@ -37,6 +38,14 @@ class Forward:
             ("x-limit-router-reason", self.route.reason),
             ("x-limit-router-attempts", "1"),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Witnessed:
+    """An answer to a sign-in that we know, to a request that the client sent there by itself."""
+
+    account: Account
+    tap: Tap
 
 
 type Plan = Forward | HttpResponse | None

@@ -20,6 +20,7 @@ from core.model import (
     Window,
     Wire,
 )
+from core.sse import Event
 
 type UsageFlow = Generator[HttpRequest, HttpResponse, Usage]
 """Yields requests without a credential (the transport adds it), returns the reading.
@@ -58,6 +59,10 @@ def no_limits(_headers: Headers, _now: float) -> tuple[Window, ...]:
     return ()
 
 
+def no_windows(_event: Event, _now: float) -> tuple[Window, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoints:
     """Where one sign-in's requests go. Prefixes, without a slash at the end."""
@@ -76,12 +81,16 @@ class Provider:
     endpoints: Callable[[Credential | None], Endpoints]
     """The provider's own hosts for a sign-in (an enterprise has its own); None is the usual one."""
     paths: Mapping[Wire, str]
-    """The wires it speaks, and the path of each after the base URL."""
+    """The wires it speaks, and the path of each after the base URL.
+
+    None of them: its usage is read, and nothing is routed to it yet."""
     env: tuple[str, ...]
     """Environment variables that hold a credential; the first that is set wins."""
     env_type: CredentialType = CredentialType.API
     opencode_keys: tuple[str, ...]
     """Its keys in OpenCode's auth.json."""
+    accepts: Callable[[CredentialType], bool] = lambda _: True
+    """Which types of those entries are its own: `openai` is a key for one, a sign-in for another."""
     opencode_token: Callable[[Mapping[str, str]], str | None]
     """Which of an `oauth` entry's string fields is the bearer token."""
     kind: Callable[[CredentialType], AccountKind]
@@ -98,6 +107,8 @@ class Provider:
     """Whether one of its models refuses the signed thinking of another."""
     read_limits: Callable[[Headers, float], tuple[Window, ...]] = no_limits
     """Windows from the headers of an answer received at the given time. Never raises."""
+    read_event: Callable[[Event, float], tuple[Window, ...]] = no_windows
+    """Likewise from one event of a streamed answer."""
     usage: Callable[[str, Credential, float], UsageFlow] | None = None
     """From the complete usage URL and the time of asking. None: there is no such endpoint."""
     has_usage: Callable[[Credential], bool] = lambda _: True
