@@ -6,7 +6,7 @@ prompt-cache prefixes and signatures that providers compute over its bytes.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ MAX_DEPTH = 200
 _QUOTED = re.compile(rb'"[^"]*"')
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_SPACES = (b" ", b"\t", b"\n", b"\r")
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _KEY = re.compile(rb'[ \t\n\r]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\n\r]*:[ \t\n\r]*', re.DOTALL)
 _COMMA = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
@@ -55,6 +56,8 @@ class Node:
     text: bytes
     start: int
     end: int
+    _walked: "list[_Member] | None" = field(default=None, init=False, repr=False, compare=False)
+    """The members, once they were asked for: a body's are asked for many times."""
 
     @property
     def raw(self) -> bytes:
@@ -96,6 +99,16 @@ class Node:
             at = _skip(_COMMA, self.text, at + size)
         return nodes
 
+    def last_item(self) -> "Node | None":
+        """The last element, found without walking the others."""
+        raws = _decoded(_elements, self.raw) if self.is_array else []
+        if not raws:
+            return None
+        end = self.end - 1
+        while self.text[end - 1 : end] in _SPACES:
+            end -= 1
+        return Node(self.text, end - len(bytes(raws[-1])), end)
+
     def replace(self, new: bytes) -> Splice:
         return Splice(self.start, self.end, new)
 
@@ -119,6 +132,8 @@ class Node:
         return _cut(spans, [index in doomed for index in range(len(items))])
 
     def _walk(self) -> list[_Member]:
+        if self._walked is not None:
+            return self._walked
         if not self.is_object:
             return []
         raws = _decoded(_members, self.raw)
@@ -135,6 +150,7 @@ class Node:
             at = _skip(_COMMA, self.text, end)
         if len(found) != len(raws) or _skip(_SPACE, self.text, at) != self.end - 1:
             raise JsonError("a key stands twice")
+        object.__setattr__(self, "_walked", found)
         return found
 
 

@@ -335,3 +335,22 @@ def test_a_word_is_found_however_it_is_spelled(word: str, seed: int) -> None:
 
 def test_a_word_quoted_inside_a_string_is_not_a_string_of_its_own() -> None:
     assert not jsonspan.spelled("scope").search(json.dumps('{"scope": 1}').encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        (b"[]", None),
+        (b"[ \n]", None),
+        (b'{"a": [1]}', None),
+        (b"7", None),
+        (b"[1]", b"1"),
+        (b'[1, {"a": [2, 3]} \t\r\n ]', b'{"a": [2, 3]}'),
+        (b'[ "a", "b ] " ]', b'"b ] "'),
+    ],
+)
+def test_the_last_element_is_found_without_the_others(text: bytes, last: bytes | None) -> None:
+    found = parse(text).last_item()
+    assert (found and found.raw) == last
+    items = parse(text).items()
+    assert found == (items[-1] if items else None)

@@ -38,11 +38,12 @@ def error_body(status: int, message: str) -> bytes:
 def last_message(body: Node) -> dict[str, Any] | None:
     """The conversation's last message, decoded; None where there is none to speak of."""
     messages = body.get("messages")
-    items = messages.items() if messages is not None else []
-    if items:
-        # A key that stands twice could be read otherwise there than here.
-        list(items[-1].members())
-    last = items[-1].decode() if items else None
+    node = messages.last_item() if messages is not None else None
+    if node is None:
+        return None
+    # A key that stands twice could be read otherwise there than here.
+    list(node.members())
+    last = node.decode()
     return last if isinstance(last, dict) else None
 
 
