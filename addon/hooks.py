@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from addon import translate
 from addon.flows import FLOWS, Routed
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 ROUTED_MARK = ":twisted_rightwards_arrows:"
 REFUSED_MARK = ":no_entry:"
 OPTION = "limit_router_config"
+RESTART_S = 60.0
 
 
 class LimitRouter:
@@ -79,6 +81,17 @@ class LimitRouter:
             # A sign-in to another enterprise may have come since.
             self._set_options(FLOWS.engine)
         await self._keep_out(flow)
+
+    async def server_connect(self, data: ServerConnectionHookData) -> None:
+        """The last look, for what comes by other ways than CONNECT (SOCKS, a name's second answer)."""
+        engine, address = FLOWS.engine, data.server.address
+        if engine is None or address is None or is_local_peer(_address(data.client.peername)):
+            return
+        host, port, *_ = address
+        if (host, port) in engine.targets():
+            return
+        if await is_this_machine(host):
+            data.server.error = _NO_LOOPBACK.decode().strip()
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         request = flow.request
@@ -193,17 +206,17 @@ class LimitRouter:
 
     def _witness(self, flow: http.HTTPFlow, answer: http.Response, engine: Engine) -> None:
         """An answer to what was not routed tells of limits too; it goes by as it is."""
+        streamed = answer.headers.get("content-type", "").startswith("text/event-stream")
         try:
             sent = translate.head_of(flow.request)
             witnessed = engine.witness(sent, translate.headers_of(answer))
+            decrypted = streamed and (sent.host, sent.port) in engine.intercepted()
         except Exception as error:  # noqa: BLE001 - it is none of our business
             _log_bug("an answer that was not routed", error)
             return
         if witnessed is not None:
             FLOWS.witnessed[flow.id] = witnessed
-        streamed = answer.headers.get("content-type", "").startswith("text/event-stream")
-        ours = witnessed is not None or (sent.host, sent.port) in engine.intercepted()
-        if streamed and ours and not answer.stream:
+        if streamed and (decrypted or witnessed is not None) and not answer.stream:
             # We have it decrypted, so it is for us that it would be held back to its end.
             answer.stream = _tapped(witnessed.tap, engine.clock) if witnessed else True
 
@@ -242,9 +255,11 @@ class LimitRouter:
             flow.response = http.Response.make(403, _NO_LOOPBACK)
 
     def _start_engine(self) -> None:
-        explicit = getattr(ctx.options, OPTION)
+        explicit, old = getattr(ctx.options, OPTION), FLOWS.engine
+        if old is not None:
+            old.close()
         try:
-            FLOWS.engine = build(Path(explicit) if explicit else None)
+            FLOWS.engine = build(Path(explicit) if explicit else None, previous=old)
         except LimitRouterError as error:
             if FLOWS.engine is not None:
                 raise exceptions.OptionsError(str(error)) from None
@@ -257,7 +272,15 @@ class LimitRouter:
 
     def _start_polling(self, engine: Engine) -> None:
         self._task = asyncio.get_running_loop().create_task(engine.run(lambda: _ready(engine)))
-        self._task.add_done_callback(_report_end)
+        self._task.add_done_callback(self._begin_again)
+
+    def _begin_again(self, task: asyncio.Task[None]) -> None:
+        """A bug in the background must not end polling and saving for good."""
+        if task.cancelled() or task is not self._task or FLOWS.engine is None:
+            return
+        if (error := task.exception()) is not None:
+            _log_bug("the background task", error)
+        asyncio.get_running_loop().call_later(RESTART_S, self._start_polling, FLOWS.engine)
 
     def _set_options(self, engine: Engine) -> None:
         _set("connection_strategy", "lazy")
@@ -295,8 +318,11 @@ def _tapped(tap: Tap, clock: Callable[[], float]) -> Callable[[bytes], bytes | I
 
 
 def _peer(flow: http.HTTPFlow) -> str:
-    """The client's address; one that is not known is nobody's."""
-    peername = flow.client_conn.peername
+    return _address(flow.client_conn.peername)
+
+
+def _address(peername: tuple[object, ...] | None) -> str:
+    """Of a client; one that is not known is nobody's."""
     return "" if peername is None else str(peername[0])
 
 
@@ -306,13 +332,12 @@ def _ready(engine: Engine) -> None:
     log.info("limit-router is ready: %s", engine.summary())
 
 
-def _report_end(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log_bug("the background task", error)
-
-
 def _log_bug(where: str, error: BaseException) -> None:
     """The frames without the message, which may quote a request."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            _log_bug(where, inner)
+        return
     frames = "".join(traceback.format_tb(error.__traceback__))
     log.error("limit-router: %s while handling %s\n%s", type(error).__name__, where, frames)
 

@@ -37,6 +37,8 @@ def set_request(request: http.Request, new: HttpRequest) -> None:
         request.authority = ""
         request.headers.insert(0, "Host", authority)
     request.raw_content = new.body
+    # A trailer could carry what was taken out of the headers.
+    request.trailers = None
 
 
 def response_of(response: HttpResponse) -> http.Response:

@@ -11,13 +11,15 @@ from hashlib import blake2b
 from core import jsonspan
 from core.jsonspan import Node, Splice
 from core.match import Matched
-from core.model import Account
+from core.model import Account, Ask
+from core.observe import Observation
 from core.provider import Provider
 from core.wires import messages
 from core.wires.messages import SignedBlock
 
 REMEMBERED = 200_000
-"""Signatures. A long conversation has some hundreds."""
+"""Signatures, and tool calls. A long conversation has some hundreds of each."""
+SESSIONS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +34,70 @@ class Maker:
         return cls(account.id, model if provider.thinking_bound_to_model else None)
 
 
-class Makers:
-    """Who made which signature. Bounded: the one longest unseen is forgotten first."""
+class Recent[V]:
+    """A bounded memory by digest: what was longest unseen is forgotten first."""
 
-    def __init__(self, limit: int = REMEMBERED) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._known: OrderedDict[bytes, Maker] = OrderedDict()
+        self._known: OrderedDict[bytes, V] = OrderedDict()
 
-    def learn(self, signatures: Iterable[str], maker: Maker) -> None:
-        for signature in signatures:
-            digest = _digest(signature)
-            self._known[digest] = maker
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def learn(self, keys: Iterable[str], value: V) -> None:
+        for key in keys:
+            digest = _digest(key)
+            self._known[digest] = value
             self._known.move_to_end(digest)
         while len(self._known) > self._limit:
             self._known.popitem(last=False)
 
+    def get(self, key: str) -> V | None:
+        return self._known.get(_digest(key))
+
+
+class Conversations:
+    """Who served a conversation last, and who made which thinking in it."""
+
+    def __init__(self) -> None:
+        self.makers: Recent[Maker] = Recent(REMEMBERED)
+        self.sessions: Recent[str] = Recent(SESSIONS)
+        """Account ids, by session and model: a session may use several models."""
+        self.tool_calls: Recent[str] = Recent(REMEMBERED)
+        """Account ids, by the id of a tool call: a client may name no session at all."""
+
+    def incumbent(self, ask: Ask) -> str | None:
+        """The account that is in the middle of this conversation."""
+        called = None if ask.tool_call is None else self.tool_calls.get(ask.tool_call)
+        session = _session(ask)
+        return called or (None if session is None else self.sessions.get(session))
+
+    def served(self, ask: Ask, account: Account) -> None:
+        session = _session(ask)
+        if session is not None:
+            self.sessions.learn([session], account.id)
+
+    def answered(self, seen: Observation, account: Account, maker: Maker) -> None:
+        self.makers.learn(seen.signatures, maker)
+        self.tool_calls.learn(seen.tool_calls, account.id)
+
     def foreign(self, block: SignedBlock, target: Maker) -> bool:
         """Whether somebody else made it. What was never seen is let through as it is."""
-        maker = self._known.get(_digest(block.signature))
+        maker = self.makers.get(block.signature)
         return maker is not None and maker != target
 
 
-def settle(matched: Matched, makers: Makers, target: Maker) -> tuple[Matched, int]:
+def _session(ask: Ask) -> str | None:
+    return None if ask.session is None else f"{ask.model}\0{ask.session}"
+
+
+def settle(matched: Matched, known: Conversations, target: Maker) -> tuple[Matched, int]:
     """The request without the thinking that the target would refuse, and how much that was.
 
     Raises JsonError where a key stands twice.
     """
     doomed = [
-        block for block in messages.signed_blocks(matched.body) if makers.foreign(block, target)
+        block for block in messages.signed_blocks(matched.body) if known.foreign(block, target)
     ]
     if not doomed:
         return matched, 0
@@ -73,8 +111,12 @@ def settle(matched: Matched, makers: Makers, target: Maker) -> tuple[Matched, in
 
 def _edits(matched: Matched, doomed: list[SignedBlock]) -> Iterator[Splice]:
     yield from messages.without_blocks(matched.body, doomed)
-    if matched.ask.tool_loop and _manual_thinking(matched.body):
-        # In a tool loop manual thinking must begin the last answer: without it, none at all.
+    if not _manual_thinking(matched.body):
+        return
+    loop = messages.pending_loop(matched.body)
+    if loop is not None and any(block.message >= loop for block in doomed):
+        # Manual thinking must begin the answers of a tool loop, also those that followed the one
+        # that loses it here: they were given without.
         yield from matched.body.without(["thinking"])
 
 

@@ -136,7 +136,9 @@ class Credentials:
             status = self._file.stat()
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
             if stamp != self._stamp:
-                self._held = _read(self._file, status.st_mode)
+                # Somebody may be in the middle of writing it: the sign-ins it held still count.
+                found, held = _read(self._file, status.st_mode), self._held.entries
+                self._held = replace(found, entries=held) if found.problem else found
                 self._stamp = stamp
         except (FileNotFoundError, NotADirectoryError):
             self._stamp, self._held = None, _Content()

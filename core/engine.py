@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from hmac import compare_digest
 from ipaddress import IPv6Address, ip_address
@@ -13,7 +12,7 @@ from core import continuity, providers, rewrite, routing, wires
 from core import match as matching
 from core.config import Config, without_effect
 from core.configfile import ConfigFile, kept
-from core.continuity import Maker, Makers
+from core.continuity import Conversations, Maker
 from core.credentials import Credentials
 from core.errors import ConfigError, RequestError
 from core.jsonspan import JsonError
@@ -43,8 +42,6 @@ from core.state import LimitsSeen
 from core.store import Store
 from core.transport import Send, Transport
 
-SESSIONS = 100_000
-"""Remembered sessions; the one longest unseen is forgotten first."""
 LONGEST_RETRY_AFTER = 60.0
 """OpenCode sleeps as long as it is told: two weeks have been seen."""
 CONFIG_INTERVAL_S = 1.0
@@ -64,16 +61,16 @@ class Engine:
         clock: Callable[[], float] = time.time,  # noqa: TID251 - the one place
         known: Mapping[str, Provider] | None = None,
         source: ConfigFile | None = None,
+        previous: "Engine | None" = None,
     ) -> None:
+        """`previous` is the engine in whose place this one comes: conversations go on."""
         self.config = config
         self._source = source
         self.credentials = credentials
         self.clock = clock
         self.knowledge = Knowledge(store, clock)
         self._providers = providers.known() if known is None else known
-        self._sessions: OrderedDict[tuple[str, str], str] = OrderedDict()
-        """The account that served last, by session and model: a session may use several."""
-        self._makers = Makers()
+        self.conversations: Conversations = previous.conversations if previous else Conversations()
 
     @property
     def state(self) -> State:
@@ -90,8 +87,11 @@ class Engine:
         if self._source is None:
             return
         try:
+            old = self.config
             if self._source.changed():
                 self.config = self._source.config
+                if self.config.state != old.state:
+                    log.warning("limit-router: another state folder is used from the next start on")
                 log.info("limit-router: the new %s is in effect", self._source.path)
         except ConfigError as error:
             log.warning("limit-router: %s", kept(error))
@@ -111,7 +111,9 @@ class Engine:
         """What becomes of a request: forwarded, answered, or (None) none of our business."""
         self.reload()
         try:
-            matched: Matched | HttpResponse | None = matching.match(request, self.config.models)
+            names = {key: it.name for key, it in self.config.models.items() if it.name}
+            matched: Matched | HttpResponse | None
+            matched = matching.match(request, self.config.models, names)
         except RequestError as error:
             matched = matching.refuse(request, error)
         if matched is None:
@@ -131,8 +133,7 @@ class Engine:
 
     def decide(self, ask: Ask) -> Decision:
         """The decision for an ask, by what is known now."""
-        incumbent = None if ask.session is None else self._sessions.get((ask.session, ask.model))
-        now = self.clock()
+        incumbent, now = self.conversations.incumbent(ask), self.clock()
         return routing.decide(ask, self.candidates(ask), self.state, now, incumbent=incumbent)
 
     def admits(self, peer: str | None) -> bool:
@@ -158,6 +159,11 @@ class Engine:
                     hosts.add((base.hostname, base.port or 443))
         return tuple(sorted(hosts))
 
+    def targets(self) -> frozenset[tuple[str, int]]:
+        """Where routed requests go: a configured address may well be on this machine."""
+        bases = [urlsplit(subject.base_url) for subject in self.subjects()]
+        return frozenset((b.hostname or "", b.port or _port(b.scheme)) for b in bases)
+
     def tap(self, forward: Forward, headers: Headers) -> Tap:
         return Tap(forward.ask.wire, headers, forward.provider.read_event)
 
@@ -166,7 +172,10 @@ class Engine:
         wire = wires.of_path(sent.path.partition("?")[0])
         for subject in self.subjects() if wire is not None else ():
             base = urlsplit(subject.base_url)
-            if base.hostname == sent.host and _sent_by(subject, sent.headers):
+            if (base.hostname, base.port or _port(base.scheme)) == (
+                sent.host,
+                sent.port,
+            ) and _sent_by(subject, sent.headers):
                 limits = subject.provider.read_limits(headers, self.clock())
                 self._learn(subject.account, limits)
                 assert wire is not None
@@ -184,18 +193,14 @@ class Engine:
         """The head of an answer: its limits are the newest reading there is."""
         account = forward.route.account
         self._learn(account, forward.provider.read_limits(headers, self.clock()))
-        if status < 400 and forward.ask.session is not None:  # noqa: PLR2004
-            session = forward.ask.session, forward.ask.model
-            self._sessions[session] = account.id
-            self._sessions.move_to_end(session)
-            while len(self._sessions) > SESSIONS:
-                self._sessions.popitem(last=False)
+        if status < 400:  # noqa: PLR2004
+            self.conversations.served(forward.ask, account)
 
     def observe_end(self, forward: Forward, seen: Observation) -> None:
         """An answer is over, well or not: from now on its thinking is known to be this account's."""
         model = forward.route.chosen.candidate.provider_model
         maker = Maker.of(forward.provider, forward.route.account, model)
-        self._makers.learn(seen.signatures, maker)
+        self.conversations.answered(seen, forward.route.account, maker)
         self._learn(forward.route.account, seen.windows)
 
     def summary(self) -> str:
@@ -286,7 +291,7 @@ class Engine:
         )
         maker = Maker.of(provider, route.account, candidate.provider_model)
         try:
-            matched, removed = continuity.settle(matched, self._makers, maker)
+            matched, removed = continuity.settle(matched, self.conversations, maker)
             request = rewrite.apply(matched, target)
         except JsonError as error:
             raise RequestError(400, f"the body is not JSON that can be routed: {error}") from None
@@ -323,10 +328,14 @@ _NOT_ADMITTED = (
 )
 
 
+def _port(scheme: str) -> int:
+    return 443 if scheme == "https" else 80
+
+
 def _sent_by(subject: Subject, headers: Headers) -> bool:
     """Whether a client sent this sign-in's own credential."""
     return all(
-        compare_digest((header(headers, name) or "").encode(), value.encode())
+        compare_digest((header(headers, name) or "").encode("utf-8", "replace"), value.encode())
         for name, value in subject.provider.authorize(subject.credential)
     )
 

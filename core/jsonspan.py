@@ -7,6 +7,7 @@ prompt-cache prefixes and signatures that providers compute over its bytes.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ MAX_DEPTH = 200
 _QUOTED = re.compile(rb'"[^"]*"')
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_STEP = tuple({ord("["): 1, ord("]"): -1}.get(byte, 0) for byte in range(256))
 _SPACES = (b" ", b"\t", b"\n", b"\r")
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _KEY = re.compile(rb'[ \t\n\r]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\n\r]*:[ \t\n\r]*', re.DOTALL)
@@ -201,8 +203,13 @@ def _cut(spans: Sequence[tuple[int, int]], doomed: Sequence[bool]) -> Iterator[S
 
 def spelled(word: str) -> re.Pattern[bytes]:
     """Finds an ASCII word as a string of its own in JSON text, also where it is escaped."""
+    return re.compile(b'"%b"' % escaped(word))
+
+
+def escaped(word: str) -> bytes:
+    """A pattern for an ASCII word inside a JSON string, however its letters are written."""
     letters = (rb"(?:%b|\\u00(?i:%02x))" % (re.escape(c.encode()), ord(c)) for c in word)
-    return re.compile(b'"%b"' % b"".join(letters))
+    return b"".join(letters)
 
 
 def _skip(pattern: re.Pattern[bytes], text: bytes, at: int) -> int:
@@ -214,13 +221,8 @@ def _too_deep(text: bytes) -> bool:
     if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return False
     unescaped = text.replace(rb"\\", b"").replace(rb"\"", b"")
-    # As one kind, since each round below has to take one level off and no more.
     brackets = _QUOTED.sub(b"", unescaped.translate(_ONE_KIND, _NOT_STRUCTURE))
-    for _ in range(MAX_DEPTH):
-        if not brackets:
-            return False
-        brackets = brackets.replace(b"[]", b"")
-    return bool(brackets)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
 def _decoded[T](decoder: msgspec.json.Decoder[T], raw: bytes) -> T:

@@ -1,16 +1,17 @@
 """Reads what a client asks for off its request. Pure; says nothing of who will serve it."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from urllib.parse import unquote
 
 import msgspec
 
 from core import jsonspan, wires
 from core.codec import BoundedDecoder, CodecError, UnsupportedError
 from core.errors import RequestError
-from core.jsonspan import JsonError, Node
+from core.jsonspan import JsonError, Node, escaped
 from core.model import Ask, Headers, HttpRequest, HttpResponse, Wire
 from core.provider import header
 from core.wires import messages
@@ -21,9 +22,11 @@ PREFIX = "limit-router/"
 LARGEST_BODY = 64 << 20
 CHUNK = 1 << 16
 
-_MENTION = re.compile(rb"limit-router|\\u")
-"""What a body must hold to be ours: the name, or escapes that may spell it."""
-_CLAIM = re.compile(rb'"limit-router(?:/|\\/)')
+_WIRE_WORDS = ("messages", "complet", "responses", "embeddings")
+_NAME = escaped("limit-router")
+_MENTION = re.compile(_NAME)
+"""What a body must hold to be ours."""
+_CLAIM = re.compile(b'"' + _NAME + rb"(?:\\?/|\\u00(?i:2f))")
 """What makes a body that cannot be read safely ours all the same: such a one is not let through."""
 
 
@@ -43,18 +46,25 @@ def is_virtual(host: str) -> bool:
 
 
 def may_match(method: str, host: str, path: str) -> bool:
-    """Whether such a request may turn out to be ours: then its body must be read whole."""
-    return is_virtual(host) or (method == "POST" and wires.of_path(_plain(path)) is not None)
+    """Whether such a request may turn out to be ours: then its body must be read whole.
+
+    Wider than what is served: what asks for a virtual model must not go out by another spelling.
+    """
+    plain = unquote(_plain(path)).lower()
+    return is_virtual(host) or (method == "POST" and any(word in plain for word in _WIRE_WORDS))
 
 
-def match(request: HttpRequest, models: Collection[str]) -> Matched | HttpResponse | None:
+def match(
+    request: HttpRequest, models: Collection[str], names: Mapping[str, str] | None = None
+) -> Matched | HttpResponse | None:
     """The ask, or the answer where we have one ourselves, or None: the request is not ours.
 
+    `names` are the models' names for people, where they have one.
     Raises RequestError for a request that is ours and cannot be served as it is written.
     """
     virtual = is_virtual(request.host)
     if virtual and request.method in ("GET", "HEAD") and _plain(request.path) == "/v1/models":
-        return _model_list(request.method, models)
+        return _model_list(request.method, models, names or {})
     if virtual:
         _check_target(request)
     elif not may_match(request.method, request.host, request.path):
@@ -74,15 +84,19 @@ def match(request: HttpRequest, models: Collection[str]) -> Matched | HttpRespon
 
 def _model(request: HttpRequest, *, virtual: bool) -> tuple[HttpRequest, Node, Node] | None:
     """The request decoded, its body and its model; None where the request is not ours."""
-    decoded = request
-    try:
-        decoded = _decoded(request)
-        if not virtual and not _MENTION.search(decoded.body):
+    if len(request.body) > LARGEST_BODY:
+        if not virtual and not _CLAIM.search(_flat(request.body)):
             return None
+        raise RequestError(413, "the body is larger than 64 MB")
+    # What cannot be decoded may be ours: it is refused, whatever host it was sent to.
+    decoded = _decoded(request)
+    if not virtual and not _MENTION.search(_flat(decoded.body)):
+        return None
+    try:
         body = _object(decoded.body)
         model = body.get("model")
-    except (JsonError, RequestError) as error:
-        if not virtual and not _CLAIM.search(decoded.body):
+    except JsonError as error:
+        if not virtual and not _CLAIM.search(_flat(decoded.body)):
             return None
         raise _our(error) from None
     if not virtual and not _name(model).startswith(PREFIX):
@@ -92,9 +106,12 @@ def _model(request: HttpRequest, *, virtual: bool) -> tuple[HttpRequest, Node, N
     return decoded, body, model
 
 
-def _our(error: JsonError | RequestError) -> RequestError:
-    if isinstance(error, RequestError):
-        return error
+def _flat(body: bytes) -> bytes:
+    """The body to be searched: UTF-16 and UTF-32 are no JSON, and must not hide a name either."""
+    return body.replace(b"\0", b"") if b"\0" in body else body
+
+
+def _our(error: JsonError) -> RequestError:
     return RequestError(400, f"the body is not JSON that can be routed: {error}")
 
 
@@ -127,6 +144,7 @@ def _ask(request: HttpRequest, body: Node, model: str) -> Ask:
         wire=Wire.MESSAGES,
         model=model,
         session=_session(request.headers),
+        tool_call=messages.answered_call(last),
         subagent=header(request.headers, "x-parent-session-id") is not None,
         tool_loop=messages.is_tool_result(last),
         user_turn=messages.is_user_turn(last),
@@ -143,6 +161,8 @@ def _session(headers: Headers) -> str | None:
 
 def _check_target(request: HttpRequest) -> None:
     path = _plain(request.path)
+    if _from_a_web_page(request.headers):
+        raise RequestError(403, "limit-router serves programs: a web page may not spend your quota")
     if header(request.headers, "upgrade") is not None:
         raise RequestError(426, "limit-router serves no upgraded connections, only HTTP requests")
     if path == "/v1/models":
@@ -153,6 +173,15 @@ def _check_target(request: HttpRequest) -> None:
         )
     if request.method != "POST":
         raise RequestError(405, f"/v1/messages takes POST, not {request.method[:16]}")
+
+
+def _from_a_web_page(headers: Headers) -> bool:
+    """A page that DNS rebinding has brought to the proxy's port looks like a local client.
+
+    Browsers name the origin of every POST. Node's fetch sends Sec-Fetch-Mode, so that says nothing.
+    """
+    site = header(headers, "sec-fetch-site")
+    return header(headers, "origin") is not None or site not in (None, "none")
 
 
 def _object(body: bytes) -> Node:
@@ -172,8 +201,6 @@ def _plain(path: str) -> str:
 
 def _decoded(request: HttpRequest) -> HttpRequest:
     encoding = header(request.headers, "content-encoding")
-    if len(request.body) > LARGEST_BODY:
-        raise RequestError(413, "the body is larger than 64 MB")
     if encoding is None:
         return request
     try:
@@ -189,14 +216,14 @@ def _decoded(request: HttpRequest) -> HttpRequest:
     return replace(request, headers=kept, body=body)
 
 
-def _model_list(method: str, models: Collection[str]) -> HttpResponse:
+def _model_list(method: str, models: Collection[str], names: Mapping[str, str]) -> HttpResponse:
     """One list that both Anthropic's and OpenAI's clients read."""
     entries = [
         {
             "id": name,
             "object": "model",
             "type": "model",
-            "display_name": name,
+            "display_name": names.get(name, name),
             "owned_by": "limit-router",
             # Both documents take the epoch for "not known".
             "created": 0,

@@ -156,6 +156,8 @@ class Ask:
     model: str
     """The virtual model's name, without `limit-router/`."""
     session: str | None = None
+    tool_call: str | None = None
+    """The id of the tool call whose result the last message hands back."""
     subagent: bool = False
     tool_loop: bool = False
     """The last message is a tool's result: the conversation is in mid-turn."""
@@ -267,6 +269,8 @@ class StreamNote:
     error: str | None = None
     """The type of an error that came inside the stream."""
     tokens: Tokens | None = None
+    tool_call: str | None = None
+    """The id of a tool call that begins."""
     signature: str | None = None
     """It signs a block of thinking, which only its maker's account takes back."""
 

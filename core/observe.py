@@ -33,6 +33,8 @@ class Observation:
     """The type of an error inside a stream that began well."""
     signatures: tuple[str, ...] = ()
     """Of the thinking in it."""
+    tool_calls: tuple[str, ...] = ()
+    """Their ids."""
     windows: tuple[Window, ...] = ()
     """Limits that were told inside the stream."""
 
@@ -55,6 +57,7 @@ class Tap:
         self._ended = False
         self._error: str | None = None
         self._signatures: list[str] = []
+        self._tool_calls: list[str] = []
         try:
             encoding = header(headers, "content-encoding")
             self._decoder = BoundedDecoder(encoding, LONGEST_ANSWER)
@@ -83,13 +86,18 @@ class Tap:
             message = _json_message(bytes(self._json))
             self._tokens = messages.tokens(message)
             self._signatures += messages.made_signatures(message)
+            self._tool_calls += messages.made_calls(message)
         self._json.clear()
         ended = whole and (self._ended or not self._streamed) and self._error is None
         complete = ended if self._readable and self._known_wire else None
-        signatures = tuple(self._signatures)
-        windows = tuple(self._windows.values())
         return Observation(
-            complete, self._first_content_at, self._tokens, self._error, signatures, windows
+            complete,
+            self._first_content_at,
+            self._tokens,
+            self._error,
+            tuple(self._signatures),
+            tuple(self._tool_calls),
+            tuple(self._windows.values()),
         )
 
     def _note(self, event: sse.Event, now: float) -> None:
@@ -100,6 +108,8 @@ class Tap:
             self._tokens = self._tokens.updated(note.tokens)
         if note.signature is not None:
             self._signatures.append(note.signature)
+        if note.tool_call is not None:
+            self._tool_calls.append(note.tool_call)
         self._ended = self._ended or note.end
         self._error = self._error or note.error
 

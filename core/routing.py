@@ -99,9 +99,17 @@ def _judge(candidate: Candidate, state: State, now: float, order: int) -> _Judge
 
 
 def longest(views: Iterable[WindowView]) -> WindowView | None:
-    """The window that carries the value; of two as long, the one further ahead of its pace."""
-    scored = [v for v in views if v.pace_delta is not None]
-    return max(scored, key=lambda v: (v.window.duration_s, v.pace_delta), default=None)
+    """The window that carries the value; of two as long, the one further ahead of its pace.
+
+    One whose reset is not known has no pace: then nothing is known, whatever a shorter one says.
+    """
+    measured = [v for v in views if v.window.duration_s is not None]
+    unpaced = float("-inf")
+    return max(
+        measured,
+        key=lambda v: (v.window.duration_s, unpaced if v.pace_delta is None else v.pace_delta),
+        default=None,
+    )
 
 
 def _rank(score: float | None) -> Rank:

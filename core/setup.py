@@ -34,10 +34,15 @@ def config_path(explicit: Path | None, environ: Mapping[str, str]) -> Path:
     return configuration.find(explicit, environ, folder, shipped_config())
 
 
-def build(explicit: Path | None = None, environ: Mapping[str, str] | None = None) -> Engine:
+def build(
+    explicit: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    previous: Engine | None = None,
+) -> Engine:
     """An engine from the user's files. Raises ConfigError.
 
-    `explicit` is a configuration that was named outright; `environ` is the process's if not given.
+    `explicit` is a configuration that was named outright; `environ` is the process's if not given;
+    `previous` is the engine in whose place this one comes.
     """
     variables = os.environ if environ is None else environ
     path = config_path(explicit, variables)
@@ -45,4 +50,4 @@ def build(explicit: Path | None = None, environ: Mapping[str, str] | None = None
     config = source.config
     folder = config.state or platformdirs.user_state_path(APP)
     credentials = Credentials(variables, data_home(variables, Path.home()))
-    return Engine(config, credentials, Store(folder), source=source)
+    return Engine(config, credentials, Store(folder), source=source, previous=previous)

@@ -110,5 +110,14 @@ def _newest(old: Mapping[str, Window], new: Mapping[str, Window]) -> dict[str, W
     for name, window in new.items():
         held = merged.get(name)
         if held is None or held.as_of <= window.as_of:
-            merged[name] = window
+            merged[name] = window if held is None else _completed(window, held)
     return merged
+
+
+def _completed(window: Window, held: Window) -> Window:
+    """A newer reading that does not say when the window resets leaves that as it was known."""
+    if window.resets_at is not None or (held.resets_at or 0.0) <= window.as_of:
+        return window
+    return replace(
+        window, resets_at=held.resets_at, duration_s=window.duration_s or held.duration_s
+    )

@@ -50,15 +50,15 @@ class Transport:
         await self._client.aclose()
 
     async def send(self, request: HttpRequest, credential: Headers) -> HttpResponse:
-        url = httpx.URL(
-            scheme=request.scheme,
-            host=request.host,
-            port=request.port,
-            raw_path=request.path.encode("ascii", "replace"),
-        )
         headers = [*request.headers, *credential]
         self._client.cookies.clear()
         try:
+            url = httpx.URL(
+                scheme=request.scheme,
+                host=request.host,
+                port=request.port,
+                raw_path=request.path.encode("ascii", "replace"),
+            )
             # httpx measures each read: an answer that drips in would never time out.
             async with (
                 asyncio.timeout(self._timeout_s),
@@ -77,7 +77,7 @@ class Transport:
             raise UsageError(
                 f"{request.host} did not answer within {self._timeout_s:g} s"
             ) from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             # The class alone: a message may quote a header.
             raise UsageError(
                 f"{request.host} could not be asked ({type(error).__name__})"

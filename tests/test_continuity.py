@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import jsonspan
-from core.continuity import Maker, Makers, settle
+from core.continuity import Conversations, Maker, Recent, settle
 from core.match import Matched, match
-from core.model import HttpRequest
+from core.model import Account, AccountKind, Ask, HttpRequest, Tokens, Wire
+from core.observe import Observation
 from core.wires import messages
 
 HERE, THERE = Maker("anthropic/a", None), Maker("github-copilot/b", "claude-sonnet-4.5")
@@ -39,10 +41,10 @@ def asked(*conversation: dict[str, Any], **fields: Any) -> Matched:
     return found
 
 
-def makers(**known: Maker) -> Makers:
-    remembered = Makers()
+def makers(**known: Maker) -> Conversations:
+    remembered = Conversations()
     for signature, maker in known.items():
-        remembered.learn([signature], maker)
+        remembered.makers.learn([signature], maker)
     return remembered
 
 
@@ -94,6 +96,15 @@ def test_in_a_tool_loop_manual_thinking_goes_with_it(thinking, left):
     assert conversation(settled) == [ASKED, said(USE), RESULT]
 
 
+def test_a_tool_loop_that_moved_goes_on_without_thinking():
+    """The answer that came after the move has none, so that no thought begins the last answer."""
+    manual = {"type": "enabled", "budget_tokens": 2000}
+    turns = [ASKED, said(thought("a"), USE), RESULT, said(USE), RESULT]
+    settled, removed = settle(asked(*turns, thinking=manual), makers(a=HERE), THERE)
+    assert removed == 1
+    assert "thinking" not in json.loads(settled.request.body)
+
+
 def test_between_turns_thinking_stays_on():
     manual = {"type": "enabled", "budget_tokens": 2000}
     matched = asked(ASKED, said(thought("a"), TEXT), ASKED, thinking=manual)
@@ -126,17 +137,25 @@ def test_a_model_that_is_bound_is_another_maker():
 
 
 def test_the_longest_unseen_is_forgotten_first():
-    matched = asked(said(thought("a")), said(thought("b")), said(thought("c")), ASKED)
-    remembered = Makers(limit=2)
-    for signature in "abac":
-        remembered.learn([signature], HERE)
-    settled, removed = settle(matched, remembered, THERE)
-    assert (conversation(settled), removed) == ([said(thought("b")), ASKED], 2)
+    remembered: Recent[int] = Recent(limit=2)
+    for key in "abac":
+        remembered.learn([key], ord(key))
+    assert [remembered.get(key) for key in "abc"] == [ord("a"), None, ord("c")]
+    assert len(remembered) == 2
 
 
 def test_no_signature_is_kept_as_it_is():
     remembered = makers(secretive=HERE)
-    assert b"secretive" not in repr(remembered.__dict__).encode()
+    assert b"secretive" not in repr(remembered.makers.__dict__).encode()
+
+
+def test_in_a_tool_loop_only_the_last_answer_s_thinking_counts():
+    manual = {"type": "enabled", "budget_tokens": 2000}
+    turns = [ASKED, said(thought("a"), TEXT), ASKED, said(thought("b"), USE), RESULT]
+    settled, removed = settle(asked(*turns, thinking=manual), makers(a=HERE, b=THERE), THERE)
+    assert removed == 1
+    assert json.loads(settled.request.body)["thinking"] == manual
+    assert conversation(settled)[3] == said(thought("b"), USE)
 
 
 BLOCKS = st.lists(
@@ -160,3 +179,19 @@ def test_what_is_left_is_what_a_list_comprehension_leaves(turns, foreign):
     expected = [m for m, touched in pairs if m["content"] or not touched]
     assert conversation(settled) == [*expected, ASKED]
     assert removed == sum(gone(block) for blocks in turns for block in blocks)
+
+
+def test_a_tool_loop_belongs_to_who_called_the_tool_and_else_to_the_session():
+    known = Conversations()
+    here, there = (Account(name, "x", AccountKind.SUBSCRIPTION) for name in ("here", "there"))
+    ask = Ask(Wire.MESSAGES, "m")
+    seen = Observation(True, None, Tokens(), None, (), ("toolu_1", "toolu_2"))
+    known.answered(seen, here, HERE)
+    known.served(replace(ask, session="s"), there)
+    assert known.incumbent(ask) is None
+    assert known.incumbent(replace(ask, tool_call="toolu_2")) == here.id
+    assert known.incumbent(replace(ask, tool_call="toolu_9")) is None
+    assert known.incumbent(replace(ask, session="s")) == there.id
+    assert known.incumbent(replace(ask, session="s", model="n")) is None
+    assert known.incumbent(replace(ask, session="s", tool_call="toolu_1")) == here.id
+    assert known.incumbent(replace(ask, session="s", tool_call="toolu_9")) == there.id

@@ -478,3 +478,17 @@ def test_any_bytes_are_a_file_or_a_problem(
     credentials = Credentials({}, home)
     assert credentials.get(EXAMPLE) is None
     assert len(credentials.problems) <= 1
+
+
+def test_a_file_that_is_being_written_loses_no_sign_in(tmp_path: Path) -> None:
+    file = write(tmp_path, {"example": API})
+    credentials = Credentials({}, tmp_path)
+    assert token(credentials) == "key-1"
+    file.write_text('{"example": {"type": "api", "k')
+    assert token(credentials) == "key-1"
+    assert problems(credentials) == [f"{file}: is not JSON (line 1, column 29)."]
+    write(tmp_path, {"example": API | {"key": "key-22"}})
+    assert token(credentials) == "key-22"
+    assert problems(credentials) == []
+    write(tmp_path, {})
+    assert token(credentials) is None

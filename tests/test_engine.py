@@ -11,8 +11,9 @@ import yaml
 
 from core import providers
 from core.config import parse
+from core.continuity import SESSIONS
 from core.credentials import Credentials
-from core.engine import SESSIONS, Engine, Forward
+from core.engine import Engine, Forward
 from core.errors import UsageError
 from core.match import VIRTUAL_HOST
 from core.model import (
@@ -268,6 +269,25 @@ def test_a_sign_in_that_goes_away_in_between_is_not_guessed_at(tmp_path: Path) -
     rig = Rig(tmp_path)
     variables = {"OPENCODE_AUTH_CONTENT": json.dumps(SIGNED_IN)}
     rig.engine.credentials = Fickle(variables, tmp_path)
+    status, _, message = rig.answer()
+    assert (status, message) == (503, "the sign-in of Anthropic changed just now; try again")
+
+
+class Changing(Credentials):
+    """Another person signs in between the decision and the request."""
+
+    looks = 2
+
+    def get(self, provider: Provider) -> Credential | None:
+        self.looks -= 1
+        found = super().get(provider)
+        return found if self.looks >= 0 or found is None else replace(found, sign_in="another")
+
+
+def test_a_sign_in_that_changes_in_between_is_not_taken_for_the_other(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    variables = {"OPENCODE_AUTH_CONTENT": json.dumps(SIGNED_IN)}
+    rig.engine.credentials = Changing(variables, tmp_path)
     status, _, message = rig.answer()
     assert (status, message) == (503, "the sign-in of Anthropic changed just now; try again")
 
@@ -663,7 +683,7 @@ def test_the_sessions_that_are_remembered_are_bounded(rig: Rig) -> None:
             )
     rig.clock.now = NOW + 1
     rig.uses(anthropic=90, github_copilot=10)
-    assert len(rig.engine._sessions) == SESSIONS
+    assert len(rig.engine.conversations.sessions) == SESSIONS
     assert serving(rig, turn("first", TOOL)) == "github-copilot", "forgotten: the longest unseen"
     assert serving(rig, turn("0", TOOL)) == "anthropic", "kept: seen again"
     assert serving(rig, turn("1", TOOL)) == "github-copilot", "forgotten: the next one"
@@ -673,7 +693,7 @@ def test_the_sessions_that_are_remembered_are_bounded(rig: Rig) -> None:
 def test_a_request_without_a_session_is_not_remembered(rig: Rig) -> None:
     rig.uses(anthropic=10, github_copilot=60)
     served(rig, request_for())
-    assert len(rig.engine._sessions) == 0
+    assert len(rig.engine.conversations.sessions) == 0
 
 
 def test_readings_belong_to_a_sign_in(tmp_path: Path) -> None:

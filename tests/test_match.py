@@ -98,9 +98,7 @@ def test_a_prefixed_model_is_ours_on_any_host(host: str, path: str) -> None:
         ),
         pytest.param(post(body("gpt", metadata={"model": SONNET}), host=FOREIGN), id="further in"),
         pytest.param(post(b"x", ("content-encoding", "gzip"), host=FOREIGN), id="not gzip"),
-        pytest.param(post(b"x", ("content-encoding", "what"), host=FOREIGN), id="what encoding"),
         pytest.param(post(body(), host=FOREIGN, path="/v1/other"), id="another path"),
-        pytest.param(post(body(), host=FOREIGN, path="/v1/messages/count_tokens"), id="counting"),
         pytest.param(post(body(), host=FOREIGN, path="/x?/v1/messages"), id="only in the query"),
         pytest.param(replace(post(body(), host=FOREIGN), method="PUT"), id="another method"),
         pytest.param(
@@ -118,9 +116,79 @@ def test_a_large_foreign_body_is_left_alone() -> None:
     assert match(post(b" " * (LARGEST_BODY + 1), host=FOREIGN), MODELS) is None
 
 
-def test_a_foreign_bomb_is_left_alone() -> None:
-    bomb = gzip.compress(bytes(LARGEST_BODY + 1), 1)
-    assert match(post(bomb, ("content-encoding", "gzip"), host=FOREIGN), MODELS) is None
+@pytest.mark.parametrize(
+    ("encoding", "text", "status"),
+    [
+        ("gzip", gzip.compress(bytes(LARGEST_BODY + 1), 1), 400),
+        ("gzip", gzip.compress(b"{}") + b"x", 400),
+        ("gzip", b"{}", 400),
+        ("gzip, gzip", b"x", 415),
+        ("what", b"x", 415),
+    ],
+)
+def test_what_cannot_be_decoded_goes_nowhere(encoding: str, text: bytes, status: int) -> None:
+    with pytest.raises(RequestError) as caught:
+        match(post(text, ("content-encoding", encoding), host=FOREIGN), MODELS)
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/messages/count_tokens",
+        "/v1/messages/",
+        "/v1/messages/batches",
+        "/V1/Messages",
+        "/v1/m%65ssages",
+        "/v1/messages;x",
+        "/v1/completions",
+        "/v1/complete",
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/embeddings",
+    ],
+)
+def test_another_path_of_a_wire_is_refused_and_not_let_through(path: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        match(post(body(), host=FOREIGN, path=path), MODELS)
+    assert caught.value.status == 404
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        body().decode().encode("utf-16"),
+        body().decode().encode("utf-32-be"),
+        rb'{"model":"\u006cimit-router/x","model":1}',
+        b'{"model":"\\u006cimit-router\\/x","a":"\xff"}',
+        b'{"model":"limit-router\\u002Fx",',
+    ],
+)
+def test_what_cannot_be_read_safely_and_is_ours_goes_nowhere(text: bytes) -> None:
+    with pytest.raises(RequestError) as caught:
+        match(post(text, host=FOREIGN), MODELS)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("host", [FOREIGN, VIRTUAL])
+@pytest.mark.parametrize(
+    ("field", "served"),
+    [
+        (("Origin", "https://evil.example"), False),
+        (("origin", "null"), False),
+        (("Sec-Fetch-Site", "cross-site"), False),
+        (("Sec-Fetch-Site", "same-origin"), False),
+        (("Sec-Fetch-Site", "none"), True),
+        (("Sec-Fetch-Mode", "cors"), True),
+    ],
+)
+def test_a_web_page_is_not_served(host: str, field: tuple[str, str], served: bool) -> None:  # noqa: FBT001
+    if served:
+        assert isinstance(match(post(body(), field, host=host), MODELS), Matched)
+        return
+    with pytest.raises(RequestError) as caught:
+        match(post(body(), field, host=host), MODELS)
+    assert caught.value.status == 403
 
 
 @given(objects, seeds)
@@ -492,7 +560,8 @@ def user(*blocks: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("seed", range(3))
 def test_what_a_conversation_says(messages: Any, facts: dict[str, Any], seed: int) -> None:
     content = spelled({"model": SONNET, "messages": messages}, seed)
-    assert asked(post(content)).ask == replace(ASK, **facts)
+    call = "t" if facts.get("tool_loop") else None
+    assert asked(post(content)).ask == replace(ASK, tool_call=call, **facts)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,13 @@ TABLE = {
         {"a": [week(55, 50)], "b": [Window("w", 0, None, WEEK, Source.ENDPOINT, NOW)]},
         "b a",
     ),
+    "a long window without its reset is unknown, whatever a shorter one says": (
+        {
+            "a": [five_hours(1, 80), Window("w", 99, None, WEEK, Source.HEADER, NOW)],
+            "b": [week(49, 50)],
+        },
+        "b a",
+    ),
     # 50/60 against 10/20, both 10 ahead (DESIGN §6)
     "a tie goes to the larger remaining by time left": (
         {"a": [week(90, 80)], "b": [week(50, 40)]},

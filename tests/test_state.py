@@ -1,5 +1,6 @@
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -189,3 +190,20 @@ def test_windows_do_not_depend_on_who_saves_first(
     assert windows(merge(merge(a, b), c)) == windows(merge(a, merge(b, c)))
     assert merge(a, a) == a
     assert windows(merge(a, b)) == windows(_state([*one, *two]))
+
+
+@pytest.mark.parametrize(
+    ("held", "new", "resets_at"),
+    [
+        (Window("month", 10.0, 900.0, 100.0, Source.ENDPOINT, 1.0), None, 900.0),
+        (Window("month", 10.0, 4.0, 100.0, Source.ENDPOINT, 1.0), None, None),
+        (Window("month", 10.0, None, 100.0, Source.ENDPOINT, 1.0), None, None),
+        (Window("month", 10.0, 900.0, 100.0, Source.ENDPOINT, 1.0), 800.0, 800.0),
+    ],
+    ids=["still ahead", "past by then", "never known", "told anew"],
+)
+def test_a_reading_without_a_reset_leaves_it_as_it_was_known(held, new, resets_at):
+    seen = Window("month", 20.0, new, None, Source.HEADER, 5.0)
+    state = apply(apply(State(), LimitsSeen(ME, (held,))), LimitsSeen(ME, (seen,)))
+    window = state.of(ME).windows["month"]
+    assert (window.used_percent, window.resets_at, window.source) == (20.0, resets_at, "header")

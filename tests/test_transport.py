@@ -204,3 +204,31 @@ def test_nothing_of_a_request_is_logged(caplog: pytest.LogCaptureFixture) -> Non
     with caplog.at_level(logging.DEBUG):
         ask(answering(reply(b"")))
     assert [it for it in caplog.messages if "127.0.0.1" in it or TOKEN in it] == []
+
+
+def test_no_cookie_is_kept_from_one_question_to_the_next() -> None:
+    async def main() -> list[dict[str, str]]:
+        handler = answering(reply(b"{}", "200 OK", "set-cookie: tracked=1; path=/"))
+        async with Server(handler).running() as server, Transport() as transport:
+            question = HttpRequest("GET", "http", "127.0.0.1", server.port, "/")
+            for _ in range(2):
+                await transport.send(question, ())
+            return [headers for _, headers in server.received]
+
+    assert ["cookie" in headers for headers in asyncio.run(main())] == [False, False]
+
+
+def test_nothing_compressed_is_asked_for() -> None:
+    _, server = ask(answering(reply(b"{}")))
+    assert server.received[0][1]["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("host", ["999.999.1.1", "xn--", "a" * 300])
+def test_a_host_that_is_none_is_an_error_like_any_other(host: str) -> None:
+    async def main() -> None:
+        async with Transport() as transport:
+            await transport.send(HttpRequest("GET", "https", host, 443, "/"), CREDENTIAL)
+
+    with pytest.raises(UsageError) as caught:
+        asyncio.run(main())
+    assert sentence(caught.value).startswith(f"{host} could not be asked (")

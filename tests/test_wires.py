@@ -106,6 +106,33 @@ def user(*blocks: Any) -> dict[str, Any]:
     return {"role": "user", "content": list(blocks)}
 
 
+SAID: dict[str, Any] = {"role": "assistant", "content": "Well."}
+ASKED: dict[str, Any] = {"role": "user", "content": [TEXT]}
+HANDED: dict[str, Any] = {"role": "user", "content": [RESULT]}
+BESIDE: dict[str, Any] = {"role": "user", "content": [NOBODY_SAID, IMAGE]}
+
+
+@pytest.mark.parametrize(
+    ("body", "start"),
+    [
+        ({}, None),
+        ({"messages": "tool_result"}, None),
+        ({"messages": []}, None),
+        ({"messages": [ASKED]}, None),
+        ({"messages": [ASKED, SAID, HANDED, SAID]}, None),
+        ({"messages": [ASKED, SAID, HANDED, SAID, ASKED]}, None),
+        ({"messages": [ASKED, SAID, HANDED]}, 1),
+        ({"messages": [ASKED, SAID, HANDED, SAID, HANDED]}, 1),
+        ({"messages": [ASKED, SAID, HANDED, BESIDE, SAID, HANDED, BESIDE]}, 1),
+        ({"messages": [ASKED, SAID, ASKED, ASKED, SAID, SAID, HANDED]}, 4),
+        ({"messages": [ASKED, "?", SAID, HANDED]}, 1),
+        ({"messages": [SAID, HANDED]}, 0),
+    ],
+)
+def test_where_the_pending_tool_loop_begins(body: dict[str, Any], start: int | None) -> None:
+    assert messages.pending_loop(parse(json.dumps(body).encode())) == start
+
+
 @pytest.mark.parametrize(
     ("message", "user_turn", "tool_result"),
     [

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -60,6 +61,37 @@ def blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
 def is_tool_result(message: dict[str, Any] | None) -> bool:
     """Whether a message hands a tool's result back: the conversation is in mid-turn."""
     return message is not None and any(b.get("type") == "tool_result" for b in blocks(message))
+
+
+def pending_loop(body: Node) -> int | None:
+    """The first message of the tool loop that the conversation ends in; None where it ends in none.
+
+    Messages of the user in a row count as one: a tool's result may have words beside it.
+    """
+    messages = body.get("messages")
+    items = [item.decode() for item in messages.items()] if messages is not None else []
+    decoded = [(at, item) for at, item in enumerate(items) if isinstance(item, dict)]
+    start, pending = 0, False
+    for role, run in groupby(decoded, key=lambda it: it[1].get("role")):
+        turn = list(run)
+        pending = role == "user" and any(is_tool_result(message) for _, message in turn)
+        if role == "user" and not pending:
+            start = turn[-1][0] + 1
+    return start if pending else None
+
+
+def answered_call(message: dict[str, Any] | None) -> str | None:
+    """The id of the first tool call whose result a message hands back."""
+    for block in blocks(message or {}):
+        if block.get("type") == "tool_result":
+            return _text(block, "tool_use_id")
+    return None
+
+
+def made_calls(message: dict[str, Any]) -> tuple[str, ...]:
+    """The ids of the tool calls in a whole answer."""
+    ids = (_text(block, "id") for block in blocks(message) if block.get("type") == "tool_use")
+    return tuple(call for call in ids if call is not None)
 
 
 def is_user_turn(message: dict[str, Any] | None) -> bool:
@@ -175,8 +207,12 @@ def note(event: Event) -> StreamNote:
             return StreamNote(tokens=tokens(message if isinstance(message, dict) else {}))
         case "content_block_start":
             block = data.get("content_block")
-            redacted = isinstance(block, dict) and block.get("type") == "redacted_thinking"
-            return StreamNote(content=True, signature=_text(block, "data") if redacted else None)
+            kind = _text(block, "type")
+            return StreamNote(
+                content=True,
+                signature=_text(block, "data") if kind == "redacted_thinking" else None,
+                tool_call=_text(block, "id") if kind == "tool_use" else None,
+            )
         case "content_block_delta":
             return StreamNote(signature=_text(data.get("delta"), "signature"))
         case "message_delta":

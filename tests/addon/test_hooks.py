@@ -306,3 +306,95 @@ def test_it_leaves_nothing_behind(context, router):
     context.master.addons.remove(router)
     assert context.master.addons.get("limit_router_streams") is None
     context.master.addons.add(LimitRouter())
+
+
+def connecting(peer, host: str, port: int):
+    from mitmproxy.connection import Client, Server  # noqa: PLC0415
+    from mitmproxy.proxy.server_hooks import ServerConnectionHookData  # noqa: PLC0415
+
+    client = Client(peername=peer, sockname=("127.0.0.1", 8080), timestamp_start=0.0)
+    return ServerConnectionHookData(server=Server(address=(host, port)), client=client)
+
+
+@pytest.mark.parametrize(
+    ("peer", "host", "refused"),
+    [
+        (("192.0.2.9", 5), "127.0.0.1", True),
+        (("192.0.2.9", 5), "localhost", True),
+        (None, "::1", True),
+        (("127.0.0.1", 5), "127.0.0.1", False),
+        (("192.0.2.9", 5), "192.0.2.77", False),
+    ],
+)
+def test_no_other_way_leads_to_this_machine_either(router, peer, host, refused):
+    data = connecting(peer, host, 6379)
+    asyncio.run(router.server_connect(data))
+    assert (data.server.error is not None) is refused
+
+
+def test_where_requests_are_routed_to_may_be_on_this_machine(context, router, config):
+    local = {"anthropic": {"base_url": "http://127.0.0.1:6379"}}
+    context.configure(router, **{OPTION: config(providers=local)})
+    data = connecting(("192.0.2.9", 5), "127.0.0.1", 6379)
+    asyncio.run(router.server_connect(data))
+    assert data.server.error is None
+
+
+def test_a_look_up_that_fails_lets_nobody_through(router, monkeypatch, caplog):
+    async def broken(host):
+        raise LookupError(f"{host} is not to be shown")
+
+    monkeypatch.setattr(hooks, "is_this_machine", broken)
+    flow = routed_flow("http://192.0.2.77/x", peer="192.0.2.9")
+    assert through(router, flow).response.status_code == 403
+    assert "limit-router: LookupError while handling a client from elsewhere" in caplog.text
+    assert "192.0.2.77" not in caplog.text
+
+
+def test_what_has_ended_is_forgotten_when_there_is_no_more_room(router, flows, monkeypatch):
+    monkeypatch.setattr("addon.flows.KEPT_FLOWS", 1)
+    ended = [through(router, routed_flow()) for _ in range(3)]
+    for flow, hook in zip(ended, (router.response, router.error, router.response), strict=True):
+        assert flows.get(flow.id) is not None
+        hook(flow)
+    assert [flows.get(flow.id) is not None for flow in ended] == [False, False, True]
+
+
+def test_trailers_are_not_sent_on(router):
+    flow = routed_flow()
+    flow.request.trailers = http.Headers(authorization="Bearer own")
+    assert through(router, flow).request.trailers is None
+
+
+def test_conversations_outlive_another_configuration(context, router, flows, config):
+    before = flows.engine
+    context.configure(router, **{OPTION: config(allow_clients=["127.0.0.0/8"])})
+    assert flows.engine is not before
+    assert flows.engine.conversations is before.conversations
+
+
+def test_a_bug_in_the_background_is_told_in_full_and_does_not_end_it(
+    router, flows, caplog, monkeypatch
+):
+    monkeypatch.setattr(hooks, "RESTART_S", 0.0)
+
+    async def main() -> None:
+        thrice, runs = asyncio.Event(), []
+
+        async def run(_ready):
+            runs.append(f"{len(runs)} is not to be shown")
+            if len(runs) == 3:
+                thrice.set()
+                await asyncio.Event().wait()
+            raise ExceptionGroup("", [LookupError(runs[-1])])
+
+        flows.engine.run = run
+        router._start_polling(flows.engine)
+        async with asyncio.timeout(5):
+            await thrice.wait()
+        await asyncio.gather(router.done(), return_exceptions=True)
+
+    asyncio.run(main())
+    said = "limit-router: LookupError while handling the background task"
+    assert caplog.text.count(said) == 2
+    assert "1 is not" not in caplog.text

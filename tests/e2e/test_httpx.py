@@ -55,8 +55,11 @@ def test_the_virtual_models_are_listed(under_pace):
     with under_pace.client() as client:
         answer = client.get(f"{VIRTUAL}/v1/models")
     assert answer.status_code == 200
-    listed = {entry["id"] for entry in answer.json()["data"]}
-    assert listed == {"claude-sonnet-4-5", "claude-opus-4-5"}
+    listed = {entry["id"]: entry["display_name"] for entry in answer.json()["data"]}
+    assert listed == {
+        "claude-sonnet-4-5": "Claude Sonnet 4.5 (Auto-Route)",
+        "claude-opus-4-5": "Claude Opus 4.5 (Auto-Route)",
+    }
     assert under_pace.served() == []
 
 
