@@ -7,19 +7,23 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from rich.console import Console, RenderableType
+from rich.live import Live
 
 from core import demo, inspection, report, setup
+from core.engine import Engine
 from core.errors import ConfigError, LimitRouterError
 from core.model import Route
 from core.simulator import SCENARIOS
 from core.version import __version__
 
 OK, FAILED, MISUSE, NOBODY = range(4)
+WATCH_INTERVAL_S = 2.0
 
 _EPILOG = "Exit codes: 0 as asked, 1 it failed, 2 misuse or a broken mitm.yaml, 3 nobody can serve."
 
@@ -71,7 +75,9 @@ def _usage_parser(commands: Any) -> None:
         help="ask now, whatever the interval (but not while a provider has us wait), and show "
         "only what this ask finds",
     )
-    _json_option(parser)
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--watch", action="store_true", help="keep it on the screen, and up to date")
+    _json_option(shown)
     parser.set_defaults(run=_usage)
 
 
@@ -119,15 +125,37 @@ def _demo_parser(commands: Any) -> None:
     parser.set_defaults(run=_demo)
 
 
-def _json_option(parser: argparse.ArgumentParser) -> None:
+def _json_option(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--json", action="store_true", help="JSON alone on standard output")
 
 
 def _usage(options: argparse.Namespace) -> int:
     engine = setup.build()
+    if options.watch:
+        return _watch(engine, options.provider)
     readings = asyncio.run(inspection.usage(engine, options.provider, asked_now=options.no_cache))
-    _print(options, report.usage_json(readings), report.usage(readings, engine.clock()))
+    now = engine.clock()
+    _print(options, report.usage_json(readings, now), report.usage(readings, now))
     return OK
+
+
+def _watch(engine: Engine, provider: str | None) -> int:
+    """Until it is interrupted. Providers are asked no oftener than without it."""
+    with Live(console=Console(highlight=False), auto_refresh=False) as live:
+
+        async def follow() -> None:
+            while True:
+                readings = await inspection.usage(engine, provider, asked_now=False)
+                live.update(report.usage(readings, engine.clock()), refresh=True)
+                await _pause()
+
+        with suppress(KeyboardInterrupt):
+            asyncio.run(follow())
+    return OK
+
+
+async def _pause() -> None:
+    await asyncio.sleep(WATCH_INTERVAL_S)
 
 
 def _route(options: argparse.Namespace) -> int:

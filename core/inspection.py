@@ -32,6 +32,7 @@ async def usage(engine: Engine, only: str | None, *, asked_now: bool) -> list[Re
         if asked_now:
             outcomes = await engine.knowledge.ask_now(asked, transport.send)
         else:
+            await engine.knowledge.refresh()
             await engine.knowledge.poll(lambda: asked, transport.send)
     engine.close()
     return [

@@ -74,14 +74,17 @@ class Knowledge:
             self._dirty.clear()
             self._save(self.state, self._clock())
 
+    async def refresh(self) -> None:
+        """Take up what other processes have read."""
+        self.state = states.merge(self.state, await asyncio.to_thread(self._store.load))
+
     async def poll(self, subjects: Subjects, send: Send) -> None:
         """Ask all that is due, at the same time."""
         now = self._clock()
         if not self._due(subjects, now):
             return
         # Another process may have asked in the meantime.
-        shared = await asyncio.to_thread(self._store.load)
-        self.state = states.merge(self.state, shared)
+        await self.refresh()
         await asyncio.gather(*(self._ask(job, send) for job in self._due(subjects, now)))
 
     async def ask_now(
@@ -91,7 +94,7 @@ class Knowledge:
 
         One that has said 429 is left alone until its time; one that does not exist is left out.
         """
-        self.state = states.merge(self.state, await asyncio.to_thread(self._store.load))
+        await self.refresh()
         asked = [subject for subject in subjects if subject.has(Question.USAGE)]
         outcomes = await asyncio.gather(*(self._ask_unless_limited(s, send) for s in asked))
         return {s.provider.id: outcome for s, outcome in zip(asked, outcomes, strict=True)}

@@ -150,6 +150,7 @@ def _ask(request: HttpRequest, body: Node, model: str) -> Ask:
         user_turn=messages.is_user_turn(last),
         images=messages.has_images(body),
         prefill=last is not None and last.get("role") == "assistant",
+        fields=frozenset(name for name, _ in body.members()),
         stream=stream is not None and stream.raw == b"true",
     )
 

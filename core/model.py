@@ -167,6 +167,8 @@ class Ask:
     prefill: bool = False
     """The last message is the assistant's: the answer is to go on from it."""
     stream: bool = False
+    fields: frozenset[str] = field(default=frozenset(), compare=False)
+    """The names at the top of the body."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,21 @@ def view(window: Window, now: float) -> WindowView:
     return WindowView(window, elapsed, None if elapsed is None else window.used_percent - elapsed)
 
 
+def runs_out_in(seen: WindowView, now: float) -> float | None:
+    """Seconds until the window is spent at the rate of its use so far; None if it lasts.
+
+    Early in a window, and without a pace, nothing can be said: None too.
+    """
+    window, elapsed = seen.window, seen.elapsed_percent
+    if elapsed is None or elapsed <= 0.0 or window.resets_at is None or window.duration_s is None:
+        return None
+    if window.used_percent >= SPENT:
+        return 0.0
+    left = (SPENT - window.used_percent) * elapsed / 100.0 * window.duration_s
+    seconds = left / window.used_percent if window.used_percent > 0.0 else float("inf")
+    return seconds if seconds < window.resets_at - now else None
+
+
 def headroom_ratio(seen: WindowView) -> float:
     """Remaining share ÷ share of time left: above 1 there is more quota than time.
 

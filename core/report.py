@@ -15,9 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from core.model import Decision, Route, Verdict, WindowView
+from core.pace import runs_out_in
 from core.routing import longest, span
 
 BAR_WIDTH = 16
+NARROW_BAR = 12
 
 
 class Status(StrEnum):
@@ -59,12 +61,15 @@ def rfc3339(moment: float | None) -> str | None:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def usage_json(readings: Iterable[Reading]) -> dict[str, Any]:
+def usage_json(readings: Iterable[Reading], now: float) -> dict[str, Any]:
     return {
         "providers": {
             reading.provider: {
                 "status": reading.status,
-                "windows": [_window_json(view) for view in reading.windows],
+                "windows": [
+                    _window_json(view) | {"empty_in_s": runs_out_in(view, now)}
+                    for view in reading.windows
+                ],
                 "plan": reading.plan,
                 "error": reading.error,
                 "as_of": rfc3339(reading.as_of),
@@ -146,12 +151,23 @@ def usage(readings: Iterable[Reading], now: float) -> RenderableType:
 
 
 def _usage_table(views: Iterable[WindowView], now: float) -> Table:
-    table = _table("  window", "used (| pace)", ">", "resets in", "source")
+    table = _table("  window", "used (| pace)", ">", "outlook; source, age")
+    table.columns[-1].no_wrap = False
     for view in views:
-        name, drawn, used, _, resets = _cells(view, now)
-        source = f"{view.window.source}, {span(now - view.window.as_of)} ago"
-        table.add_row(f"  {name}", drawn, used, resets, source)
+        name, _, used, _, resets = _cells(view, now)
+        drawn = bar(view.window.used_percent, view.elapsed_percent, NARROW_BAR)
+        told = f"{view.window.source}, {span(now - view.window.as_of)} ago"
+        reset = f"resets in {resets}" if resets else "reset not known"
+        table.add_row(f"  {name}", drawn, used, reset)
+        table.add_row("", "", "", Text(f"{_outlook(view, now)}; {told}", "dim"))
     return table
+
+
+def _outlook(view: WindowView, now: float) -> str:
+    empty_in = runs_out_in(view, now)
+    if empty_in is not None:
+        return "spent" if empty_in <= 0.0 else f"empty in {span(empty_in)}"
+    return "lasts to reset" if view.elapsed_percent is not None else "pace not known"
 
 
 def route(model: str, decision: Decision, now: float) -> RenderableType:

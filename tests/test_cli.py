@@ -94,6 +94,11 @@ def test_usage_agrees_with_the_provider(sim, shown):
             elapsed = 100 - (resets_at - sim.world.clock()) / window["duration_s"] * 100
             assert window["pace_delta"] == pytest.approx(used - elapsed, abs=0.1)
             assert window["source"] == "endpoint"
+            lasts = used <= elapsed
+            assert (window["empty_in_s"] is None) is lasts
+            if not lasts:
+                rate = used / (elapsed / 100 * window["duration_s"])
+                assert window["empty_in_s"] == pytest.approx((100 - used) / rate, rel=0.01)
 
 
 def test_usage_is_not_asked_for_again_while_it_is_fresh(sim, shown):
@@ -166,16 +171,25 @@ def test_tables_fit_80_columns_and_show_no_secret(command, sim, shown):
     assert not [token for token in sim.tokens.values() if token in text]
 
 
+def test_watching_goes_on_until_it_is_interrupted(sim, monkeypatch, capsys):
+    async def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("core.cli._pause", interrupted)
+    assert main(["usage", "--watch"]) == 0
+    assert "seven_day" in capsys.readouterr().out
+
+
 def test_usage_for_people(sim, shown):
     _, text = shown("usage")
     lines = [line.rstrip() for line in text.splitlines()]
     assert "anthropic: known" in lines
     assert "github-copilot: known, plan individual_pro" in lines
-    week = next(line for line in lines if "seven_day" in line)
-    assert week.split() == [
-        *("seven_day", "######|###......", "60.0", "%"),
-        *("4", "d", "4", "h", "endpoint,", "0", "s", "ago"),
+    at = next(n for n, line in enumerate(lines) if "seven_day" in line)
+    assert lines[at].split(maxsplit=4) == [
+        *("seven_day", "#####|#.....", "60.0", "%", "resets in 4 d 4 h")
     ]
+    assert lines[at + 1].strip() == "empty in 1 d 20 h; endpoint, 0 s ago"
 
 
 def test_route_names_every_candidate_and_why(sim, shown):

@@ -607,3 +607,8 @@ def test_a_conversation_of_any_shape_is_routed(messages: Any, seed: int) -> None
     """What a provider makes of it is between it and the client."""
     matched = asked(post(spelled({"model": SONNET, "messages": messages}, seed)))
     assert matched.ask.model == "claude-sonnet-4-5"
+
+
+def test_the_fields_at_the_top_are_known() -> None:
+    content = b'{"model":"claude-sonnet-4-5","messages":[],"sp\\u0065ed":{"a":1}}'
+    assert asked(post(content)).ask.fields == {"model", "messages", "speed"}

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import pace
 from core.model import Source, Window, WindowView
 from core.pace import UNSAID_S, current, elapsed_percent, headroom_ratio, view
 from core.reading import month_before
@@ -183,3 +184,28 @@ def test_until_the_reset_time_only_lowers_the_pace(
     before, after = view(window, now).pace_delta, view(window, now + later).pace_delta
     assert (before is None) == (after is None) == (window.duration_s is None)
     assert before is None or after is None or after <= before
+
+
+@pytest.mark.parametrize(
+    ("used", "elapsed", "seconds"),
+    [
+        (50.0, 25.0, 0.25 * 604_800),
+        (80.0, 40.0, 0.1 * 604_800),
+        (100.0, 40.0, 0.0),
+        (120.0, 40.0, 0.0),
+        (40.0, 40.0, None),
+        (10.0, 40.0, None),
+        (0.0, 40.0, None),
+        (50.0, 0.0, None),
+    ],
+)
+def test_when_it_runs_out_at_this_rate(used, elapsed, seconds):
+    now = 1_783_000_000.0
+    reset = now + (100 - elapsed) / 100 * 604_800
+    seen = pace.view(Window("seven_day", used, reset, 604_800.0, Source.ENDPOINT, now), now)
+    assert pace.runs_out_in(seen, now) == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_without_a_length_nobody_knows_when_it_runs_out():
+    seen = pace.view(Window("session", 50.0, 1e9, None, Source.HEADER, 1.0), 1.0)
+    assert pace.runs_out_in(seen, 1.0) is None

@@ -67,6 +67,8 @@ SCHEMA_DATA = frozenset({"const", "default", "enum", "example", "examples"})
 # The arrays whose elements may have a cache_control; a tool result has `content` of its own.
 CACHE_CARRIERS = ("system", "tools", "messages", "content")
 # What has to stand in a body, or in a schema, for a walk through it to be worth its time.
+ANTHROPIC_ONLY = frozenset({"container", "inference_geo", "mcp_servers", "output_format", "speed"})
+"""Fields of Anthropic's own platform. To leave them out would change what was asked for."""
 _TOOL_USE = spelled("tool_use")
 PLACEHOLDER_TOOL = (
     b'[{"name":"_noop","description":"Never call this: it stands for tools used earlier.",'
@@ -98,7 +100,10 @@ def _model_id(model: str) -> str:
 
 
 def _unfit(ask: Ask) -> str | None:
-    return "does not accept an answer begun by the client (prefill)" if ask.prefill else None
+    if ask.prefill:
+        return "does not accept an answer begun by the client (prefill)"
+    foreign = sorted(ask.fields & ANTHROPIC_ONLY)
+    return f"does not know the field {foreign[0]}" if foreign else None
 
 
 def _prepare(outgoing: Outgoing) -> Changes:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from core.simulator.binding import Replay
 from core.simulator.body import Turn, blocks_of
 from core.simulator.exchange import Json
-from core.simulator.thinking import kind
 
 _CALL = re.compile(r"\[call ([a-zA-Z0-9_-]{1,128}) (?=\{)")
 _PIECE = 12
@@ -20,12 +20,11 @@ _TOLD = 80
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Who answers, and how it marks what it says."""
+    """Who answers."""
 
     provider: str
     id_prefix: str
     """What the ids of messages and tool uses have after `msg_` and `toolu_`."""
-    sign: Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +35,23 @@ class Question:
     conversation: list[Turn]
     size: int
     """Of the body, in bytes."""
+    thinks: bool
+    replay: Replay
 
 
 def compose(speaker: Speaker, question: Question) -> Json:
     """The whole message."""
     body = question.body
     content: list[Json] = []
-    if kind(body) in ("enabled", "adaptive"):
+    if question.thinks:
         thought = f"This is for {speaker.provider} to answer ({secrets.token_hex(4)})."
-        signature = speaker.sign(thought)
+        signature = question.replay.sign(thought)
         content.append({"type": "thinking", "thinking": thought, "signature": signature})
     content.append(_say(speaker, body, question.conversation))
     written = len(json.dumps(content))
-    return {
+    dropped = question.replay.dropped
+    told = {} if dropped is None else {"input_transformations": list(dropped)}
+    return told | {
         "id": f"msg_{speaker.id_prefix}{secrets.token_hex(12)}",
         "type": "message",
         "role": "assistant",

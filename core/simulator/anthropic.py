@@ -6,6 +6,7 @@ import secrets
 from datetime import UTC, datetime
 
 from core.simulator.answers import Question, Speaker
+from core.simulator.binding import Hand, check_replay, unchecked
 from core.simulator.body import refuse, turns
 from core.simulator.claude import ANTHROPIC_MODELS
 from core.simulator.exchange import Answer, Fields, Json, Kind, Received, Refusal, json_answer
@@ -19,6 +20,7 @@ from core.simulator.inference import (
     words,
 )
 from core.simulator.scenario import Meter
+from core.simulator.thinking import thinks
 from core.simulator.world import ANTHROPIC, ANTHROPIC_KEY, World
 
 _OAUTH_BETA = "oauth-2025-04-20"
@@ -93,17 +95,17 @@ class Anthropic:
         if version is None:
             raise Refusal(404, f"model: {body['model']}")
 
-        def sign(thought: str) -> str:
-            return self.world.sign(account, thought)
-
-        simple = self.world.simple
-        conversation = (
-            turns(body, betas) if simple else check_body(body, betas, _RULES, version, sign)
-        )
+        hand = Hand(account, body["model"], version, self.world.sign)
+        if self.world.simple:
+            conversation, replay = turns(body, betas), unchecked(hand)
+        else:
+            conversation = check_body(body, betas, _RULES, version)
+            replay = check_replay(body, conversation, betas, hand)
         fault = take_fault(self.world, ANTHROPIC, stream=body.get("stream", False))
         fields = (*headers, *self._limits(account))
-        question = Question(body, conversation, len(received.body))
-        return serve(self.world, Speaker(ANTHROPIC, "", sign), question, fields, fault)
+        size, deep = len(received.body), thinks(body, version)
+        question = Question(body, conversation, size, deep, replay)
+        return serve(self.world, Speaker(ANTHROPIC, ""), question, fields, fault)
 
     def _account(self, received: Received) -> str:
         """Whose request it is, by its credential."""

@@ -25,8 +25,11 @@ ANTHROPIC_MODELS: Mapping[str, Version] = MappingProxyType(
         "claude-sonnet-5": (5, 0),
         "claude-opus-5": (5, 0),
         "claude-opus-5-5": (5, 5),
+        "claude-sonnet-5-5": (5, 5),
+        "claude-haiku-5-5": (5, 5),
         "claude-fable-5": (5, 0),
         "claude-fable-5-1": (5, 1),
+        "claude-fable-5-2": (5, 2),
     }
 )
 

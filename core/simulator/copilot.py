@@ -2,11 +2,11 @@
 
 import hmac
 import secrets
-from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from core.simulator.answers import Question, Speaker
+from core.simulator.binding import Hand, check_replay, unchecked
 from core.simulator.body import Turn, nested, refuse, turns
 from core.simulator.claude import dotted_version
 from core.simulator.exchange import Answer, Fields, Json, Kind, Received, Refusal, json_answer
@@ -20,7 +20,7 @@ from core.simulator.inference import (
     words,
 )
 from core.simulator.scenario import Meter, month_bounds
-from core.simulator.thinking import INTERLEAVED_BETA, kind
+from core.simulator.thinking import INTERLEAVED_BETA, asked_kind, thinks
 from core.simulator.tools import check_history_has_tools, check_no_dialect, check_no_scope
 from core.simulator.world import COPILOT, World
 
@@ -109,17 +109,19 @@ class Copilot:
             refuse("missing required Openai-Intent header")
         body = read_body(received)
         self._check_model(body["model"])
-        account = f"{COPILOT}/{body['model']}"
-
-        def sign(thought: str) -> str:
-            return self.world.sign(account, thought)
-
-        simple = self.world.simple
-        conversation = turns(body, _BETAS) if simple else _check(received, body, sign)
+        version = dotted_version(body["model"])
+        hand = Hand(f"{COPILOT}/{body['model']}", body["model"], version, self.world.sign)
+        if self.world.simple:
+            conversation, replay = turns(body, _BETAS), unchecked(hand)
+        else:
+            conversation = _check(received, body)
+            betas = received.listed("anthropic-beta")
+            replay = check_replay(body, conversation, betas, hand)
         fault = take_fault(self.world, COPILOT, stream=body.get("stream", False))
         fields = (*headers, *self._limits())
-        question = Question(body, conversation, len(received.body))
-        return serve(self.world, Speaker(COPILOT, "vrtx_", sign), question, fields, fault)
+        size, deep = len(received.body), thinks(body, version)
+        question = Question(body, conversation, size, deep, replay)
+        return serve(self.world, Speaker(COPILOT, "vrtx_"), question, fields, fault)
 
     def _check_client(self, received: Received) -> None:
         if received.header("x-api-key") is not None:
@@ -191,15 +193,15 @@ def _bears(received: Received, scheme: str, token: str) -> bool:
     return word.lower() == scheme and hmac.compare_digest(value.encode(), token.encode())
 
 
-def _check(received: Received, body: Json, sign: Callable[[str], str]) -> list[Turn]:
+def _check(received: Received, body: Json) -> list[Turn]:
     betas = received.listed("anthropic-beta")
     unexpected = set(betas - _BETAS)
-    if kind(body) == "adaptive":
+    if asked_kind(body) == "adaptive":
         unexpected |= betas & {INTERLEAVED_BETA}
     if unexpected:
         values = ", ".join(f"`{it}`" for it in sorted(unexpected))
         refuse(f"Unexpected value(s) {values} for the `anthropic-beta` header.")
-    conversation = check_body(body, betas, _RULES, dotted_version(body["model"]), sign)
+    conversation = check_body(body, betas, _RULES, dotted_version(body["model"]))
     check_no_scope(body, conversation)
     check_no_dialect(body)
     check_history_has_tools(body, conversation)

@@ -1,6 +1,5 @@
 """What the two providers' inference endpoints have in common, from leaks to the answer."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.simulator import answers
@@ -16,7 +15,7 @@ from core.simulator.body import (
 )
 from core.simulator.claude import Version
 from core.simulator.exchange import Answer, Fault, Fields, Json, Received, Refusal, json_answer
-from core.simulator.thinking import check_loop, check_thinking, check_thoughts
+from core.simulator.thinking import check_loop, check_thinking
 from core.simulator.tools import check_tools
 from core.simulator.world import World
 
@@ -78,10 +77,11 @@ def read_body(received: Received) -> Json:
     return body
 
 
-def check_body(
-    body: Json, betas: frozenset[str], rules: Rules, version: Version, sign: Callable[[str], str]
-) -> list[Turn]:
-    """All that both providers ask of a body. Returns the conversation, which is not empty."""
+def check_body(body: Json, betas: frozenset[str], rules: Rules, version: Version) -> list[Turn]:
+    """All that both providers ask of a body, the thoughts in it aside.
+
+    Returns the conversation, which is not empty.
+    """
     check_fields(body, rules.top_level)
     if "context_management" in body and _CONTEXT_BETA not in betas:
         refuse("context_management: Extra inputs are not permitted")
@@ -91,7 +91,6 @@ def check_body(
     check_tool_turns(conversation)
     check_nested(body, conversation)
     check_loop(body, conversation)
-    check_thoughts(conversation, sign)
     return conversation
 
 

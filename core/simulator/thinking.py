@@ -1,6 +1,4 @@
-"""The rules on thinking: which kind a model takes, and whose thoughts may be sent back."""
-
-from collections.abc import Callable
+"""The rules on thinking: which kind a model takes, and what a pending tool loop needs of it."""
 
 from core.simulator.body import Turn, check_fields, refuse
 from core.simulator.claude import Version
@@ -15,13 +13,21 @@ _FIELDS = {
 }
 _ADAPTIVE_SINCE: Version = (4, 6)
 _ADAPTIVE_ONLY_SINCE: Version = (4, 7)
+_BY_DEFAULT_SINCE: Version = (5, 0)
 _LEAST_BUDGET = 1024
 
 
-def kind(body: Json) -> str:
+def asked_kind(body: Json) -> str:
     """`enabled`, `adaptive`, or `disabled` where nothing of the sort was asked for."""
     thinking = body.get("thinking")
     return str(thinking.get("type")) if isinstance(thinking, dict) else "disabled"
+
+
+def thinks(body: Json, version: Version) -> bool:
+    """The 5 series does unless it is told not to."""
+    if "thinking" not in body:
+        return version >= _BY_DEFAULT_SINCE
+    return asked_kind(body) != "disabled"
 
 
 def check_thinking(body: Json, betas: frozenset[str], version: Version) -> None:
@@ -36,6 +42,8 @@ def check_thinking(body: Json, betas: frozenset[str], version: Version) -> None:
         _check_budget(body, betas, version)
     if asked == "adaptive" and version < _ADAPTIVE_SINCE:
         refuse("adaptive thinking is not supported on this model")
+    if asked == "disabled" and "thinking" in body:
+        _check_effort(body)
     _check_sampling(body, asked, version)
 
 
@@ -55,6 +63,13 @@ def _check_budget(body: Json, betas: frozenset[str], version: Version) -> None:
         refuse("`max_tokens` must be greater than `thinking.budget_tokens`")
 
 
+def _check_effort(body: Json) -> None:
+    config = body.get("output_config")
+    effort = config.get("effort") if isinstance(config, dict) else None
+    if body["model"] == "claude-opus-5" and effort in ("xhigh", "max"):
+        refuse(f'"thinking.type.disabled" is not supported for this model at effort "{effort}".')
+
+
 def _check_sampling(body: Json, asked: str, version: Version) -> None:
     for name in ("temperature", "top_p", "top_k"):
         if name in body and version >= _ADAPTIVE_ONLY_SINCE:
@@ -63,23 +78,9 @@ def _check_sampling(body: Json, asked: str, version: Version) -> None:
         refuse("`temperature` may only be set to 1 when thinking is enabled")
 
 
-def check_thoughts(conversation: list[Turn], sign: Callable[[str], str]) -> None:
-    """Every thought that is sent back was signed by this account, and is as it was."""
-    for turn in conversation:
-        for block in turn.blocks:
-            if block.type == "redacted_thinking":
-                refuse(f"{block.where}: Invalid `data` in `redacted_thinking` block")
-            if block.type != "thinking":
-                continue
-            if "signature" not in block.value:
-                refuse(f"{block.where}.thinking.signature: Field required")
-            if block.value["signature"] != sign(str(block.value.get("thinking"))):
-                refuse(f"{block.where}: Invalid `signature` in `thinking` block")
-
-
 def check_loop(body: Json, conversation: list[Turn]) -> None:
     """With manual thinking, a pending tool loop keeps the thought that it began with."""
-    if kind(body) != "enabled" or not conversation[-1].of_type("tool_result"):
+    if asked_kind(body) != "enabled" or not conversation[-1].of_type("tool_result"):
         return
     first = conversation[-2].blocks[0]
     if first.type not in ("thinking", "redacted_thinking"):

@@ -64,10 +64,10 @@ class World:
             for meter in self._meters[provider].values():
                 meter.used_percent += self.percent_per_request
 
-    def sign(self, account: str, thinking: str) -> str:
-        """The signature of a thinking block. Only this account of this run accepts it."""
-        text = f"{account}\0{thinking}".encode()
-        return base64.b64encode(hmac.digest(self._signing_key, text, hashlib.sha256)).decode()
+    def sign(self, account: str, text: str) -> str:
+        """What only this account of this run can say of a text."""
+        signed = f"{account}\0{text}".encode()
+        return base64.b64encode(hmac.digest(self._signing_key, signed, hashlib.sha256)).decode()
 
     def inject(self, fault: Fault) -> None:
         with self._lock:

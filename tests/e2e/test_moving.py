@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 from mitm import VIRTUAL, Routing, until
 
-from core.simulator import Fault
+from core.simulator import Fault, Simulator
 
 MANUAL = {"type": "enabled", "budget_tokens": 1024}
+BETA = "thinking-binding-controls-2026-08-01"
 TOOL = {"name": "look", "input_schema": {"type": "object"}}
 
 
-def say(routing: Routing, messages: list[Any], text: Any, *, stream: bool) -> dict[str, Any]:
-    """Ask, as a client does that replays all it was ever answered; returns the answer's content."""
+def say(
+    routing: Routing, messages: list[Any], text: Any, *, stream: bool, **more: Any
+) -> dict[str, Any]:
+    """Ask, as a client does that replays all it was ever answered; returns what the answer is."""
     messages.append({"role": "user", "content": text})
     body = {
         "model": "claude-sonnet-4-5",
@@ -23,8 +26,9 @@ def say(routing: Routing, messages: list[Any], text: Any, *, stream: bool) -> di
         "tools": [TOOL],
         "stream": stream,
         "messages": messages,
+        **more,
     }
-    headers = {"anthropic-version": "2023-06-01", "x-session-id": "ses_1"}
+    headers = {"anthropic-version": "2023-06-01", "x-session-id": "ses_1", "anthropic-beta": BETA}
     with routing.client() as client:
         answer = client.post(f"{VIRTUAL}/v1/messages", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
@@ -107,3 +111,57 @@ def test_a_tool_loop_that_has_to_move_goes_on_without_thinking(start):
     body = json.loads(routing.served()[1].body)
     assert "thinking" not in body
     assert [b["type"] for b in body["messages"][1]["content"]] == ["tool_use"]
+    # The answer that the other one gave in this loop has no thinking to begin with either.
+    messages[-1]["content"].append(
+        {"type": "tool_use", "id": "toolu_2", "name": "look", "input": {}}
+    )
+    third = say(routing, messages, [result | {"tool_use_id": "toolu_2"}], stream=True)
+    assert third == {"provider": "github-copilot", "kinds": ["text"]}
+
+
+def test_a_tool_loop_after_the_move_keeps_its_thinking(start):
+    routing = start("under-pace")
+    sim, messages = routing.sim, []
+    sim.inject(spent("anthropic", sim.world.clock() + 86_400))
+    say(routing, messages, "One.", stream=True)
+    second = say(routing, messages, "[call look {}]", stream=True)
+    assert second == {"provider": "github-copilot", "kinds": ["thinking", "tool_use"]}
+    call = messages[-1]["content"][1]["id"]
+    result = {"type": "tool_result", "tool_use_id": call, "content": "x"}
+    third = say(routing, messages, [result], stream=True)
+    assert third == {"provider": "github-copilot", "kinds": ["thinking", "text"]}
+
+
+DROP = {"prefix_mismatch_behavior": "drop_block"}
+
+
+@pytest.mark.parametrize("binding", [{}, {"block_binding": DROP}])
+def test_bound_thinking_moves_twice_too(start, binding):
+    """From Claude 5.1 on a thought is bound to all that was sent before it."""
+    model, more = "claude-opus-5-5", {"thinking": {"type": "adaptive", **binding}}
+    with Simulator("under-pace") as sim:
+        config = sim.config()
+        config["models"] = {model: {"providers": ["anthropic", "github-copilot"]}}
+        routing, messages, seen = start(sim=sim, config=config), [], []
+
+        def go_on(text: Any) -> None:
+            seen.append(say(routing, messages, text, stream=False, model=model, **more))
+
+        go_on("One.")
+        soon = sim.world.clock() + 3.0
+        sim.inject(spent("anthropic", soon))
+        go_on("Two.")
+        go_on("[call look {}]")
+        call = messages[-1]["content"][1]["id"]
+        sim.inject(spent("github-copilot", soon + 86_400))
+        go_on([{"type": "tool_result", "tool_use_id": call, "content": "x"}])
+        until(lambda: sim.world.clock() > soon + 1, "Anthropic's window to reset")
+        go_on("Four.")
+        go_on("Five.")
+    assert [it["provider"] for it in seen] == [
+        *("anthropic", "anthropic", "github-copilot"),
+        *("github-copilot", "anthropic", "anthropic"),
+    ]
+    # Nothing that the router took out made a provider drop what was left.
+    answers = [json.loads(it.response) for it in routing.served()]
+    assert [it["input_transformations"] for it in answers] == [[]] * 6

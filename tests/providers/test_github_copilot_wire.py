@@ -410,6 +410,12 @@ def test_a_prefill_is_not_for_it(prefill: bool, fit: bool) -> None:  # noqa: FBT
     assert (PROVIDER.unfit(Ask(Wire.MESSAGES, "x", prefill=prefill)) is None) is fit
 
 
+def test_what_only_anthropic_knows_is_not_for_it() -> None:
+    ask = Ask(Wire.MESSAGES, "x", fields=frozenset({"model", "speed", "container"}))
+    assert PROVIDER.unfit(ask) == "does not know the field container"
+    assert PROVIDER.unfit(Ask(Wire.MESSAGES, "x", fields=frozenset({"model", "foo"}))) is None
+
+
 def credential(token: str = "gho_1", host: str | None = None) -> Credential:
     return Credential(OAUTH, Secret(token), "here", "digest", enterprise_host=host)
 

@@ -28,6 +28,7 @@ SCOPED = {"type": "ephemeral", "scope": "global"}
 MARK = {"type": "ephemeral"}
 ENABLED = {"type": "enabled", "budget_tokens": 1024}
 ADAPTIVE = {"type": "adaptive"}
+DISABLED = {"type": "disabled"}
 
 
 @dataclass(frozen=True)
@@ -318,12 +319,30 @@ BODIES = [
         body(thinking=ENABLED, model="claude-opus-4-6"),
         '"thinking.type.enabled" is not supported for this model',
     ),
-    Case(
-        "temperature of a new model",
-        BOTH,
-        body(temperature=0.5, model="claude-sonnet-5"),
-        body(temperature=0.5),
-        "`temperature` is deprecated for this model",
+    *(
+        Case(
+            f"no thinking of Opus 5 at effort {effort}",
+            BOTH,
+            body(model="claude-opus-5", thinking=DISABLED, output_config={"effort": effort}),
+            body(model=model, thinking=thinking, output_config={"effort": best}),
+            f'"thinking.type.disabled" is not supported for this model at effort "{effort}"',
+        )
+        for effort, model, thinking, best in [
+            ("xhigh", "claude-opus-5", DISABLED, "high"),
+            ("max", "claude-opus-5", ADAPTIVE, "max"),
+            ("max", "claude-sonnet-5", DISABLED, "max"),
+        ]
+    ),
+    *(
+        Case(
+            f"{name} of a new model",
+            BOTH,
+            body(model=model, **{name: value}),
+            body(model="claude-opus-4-6", **{name: value}),
+            f"`{name}` is deprecated for this model",
+        )
+        for name, value in {"temperature": 0.5, "top_p": 0.5, "top_k": 5}.items()
+        for model in ("claude-opus-4-7", "claude-sonnet-5", "claude-opus-5", "claude-fable-5-1")
     ),
     Case(
         "temperature while thinking",
