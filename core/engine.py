@@ -4,12 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from hmac import compare_digest
 from ipaddress import IPv6Address, ip_address
-from urllib.parse import urlsplit
 
 from core import continuity, providers, rewrite, routing, wires
 from core import match as matching
+from core.accounts import Accounts
 from core.config import Config, without_effect
 from core.configfile import ConfigFile, kept
 from core.continuity import Conversations, Maker
@@ -17,12 +16,11 @@ from core.credentials import Credentials
 from core.errors import ConfigError, RequestError
 from core.jsonspan import JsonError
 from core.knowledge import Knowledge
-from core.match import VIRTUAL_HOST, Matched
+from core.match import Matched
 from core.model import (
     Account,
     Ask,
     Candidate,
-    Credential,
     Decision,
     Headers,
     HttpRequest,
@@ -36,7 +34,7 @@ from core.model import (
 from core.observe import Observation, Tap
 from core.plan import Forward, Plan, Witnessed
 from core.poller import Subject
-from core.provider import Endpoints, Provider, header
+from core.provider import Provider
 from core.rewrite import Target
 from core.state import LimitsSeen
 from core.store import Store
@@ -148,21 +146,12 @@ class Engine:
         return any((mapped or address) in network for network in self.config.allow_clients)
 
     def intercepted(self) -> tuple[tuple[str, int], ...]:
-        """The TLS hosts that must be decrypted: what we route, and what we route to."""
-        hosts = {(VIRTUAL_HOST, 443)}
-        for provider in self._providers.values():
-            # The usual host, an enterprise's, a configured one: a client may name any of them.
-            credential = self.credentials.get(provider)
-            urls = {provider.endpoints(it).base_url for it in (None, credential)}
-            for base in map(urlsplit, {*urls, self._endpoints(provider, credential).base_url}):
-                if base.scheme == "https" and base.hostname:
-                    hosts.add((base.hostname, base.port or 443))
-        return tuple(sorted(hosts))
+        """The TLS hosts that must be decrypted."""
+        return self.accounts.intercepted()
 
     def targets(self) -> frozenset[tuple[str, int]]:
-        """Where routed requests go: a configured address may well be on this machine."""
-        bases = [urlsplit(subject.base_url) for subject in self.subjects()]
-        return frozenset((b.hostname or "", b.port or _port(b.scheme)) for b in bases)
+        """Where routed requests go."""
+        return self.accounts.targets()
 
     def tap(self, forward: Forward, headers: Headers) -> Tap:
         return Tap(forward.ask.wire, headers, forward.provider.read_event)
@@ -170,17 +159,11 @@ class Engine:
     def witness(self, sent: HttpRequest, headers: Headers) -> Witnessed | None:
         """The head of an answer that we did not route: it counts if we know whose it is."""
         wire = wires.of_path(sent.path.partition("?")[0])
-        for subject in self.subjects() if wire is not None else ():
-            base = urlsplit(subject.base_url)
-            if (base.hostname, base.port or _port(base.scheme)) == (
-                sent.host,
-                sent.port,
-            ) and _sent_by(subject, sent.headers):
-                limits = subject.provider.read_limits(headers, self.clock())
-                self._learn(subject.account, limits)
-                assert wire is not None
-                return Witnessed(subject.account, Tap(wire, headers, subject.provider.read_event))
-        return None
+        subject = self.accounts.sender(sent.host, sent.port, sent.headers)
+        if wire is None or subject is None:
+            return None
+        self._learn(subject.account, subject.provider.read_limits(headers, self.clock()))
+        return Witnessed(subject.account, Tap(wire, headers, subject.provider.read_event))
 
     def witness_end(self, witnessed: Witnessed, seen: Observation) -> None:
         self._learn(witnessed.account, seen.windows)
@@ -220,10 +203,10 @@ class Engine:
             for key in without_effect(self.config)
         ]
         if not subjects:
-            found.append(f"no credential found. {self.how_to_sign_in()}")
+            found.append(f"no credential found. {self.accounts.how_to_sign_in()}")
         for subject in subjects:
-            consent = subject.provider.opt_in(subject.credential.type)
-            if consent is not None and not self.config.provider(subject.provider.id).oauth:
+            consent = self.accounts.allowed(subject)
+            if consent is not None:
                 found.append(f"{subject.provider.id} is not routed to: {consent}")
         return tuple(found)
 
@@ -236,59 +219,44 @@ class Engine:
 
     def subjects(self) -> list[Subject]:
         """The accounts that can be asked for their usage."""
-        found = []
-        for provider in self._providers.values():
-            credential = self.credentials.get(provider)
-            if credential is not None:
-                endpoints = self._endpoints(provider, credential)
-                account = _account(provider, credential)
-                found.append(
-                    Subject(account, provider, credential, endpoints.base_url, endpoints.usage_url)
-                )
-        return found
+        return self.accounts.all()
+
+    @property
+    def accounts(self) -> Accounts:
+        """By the configuration that is in effect now."""
+        return Accounts(self.config, self.credentials, self._providers)
 
     def _candidate(self, ask: Ask, name: str, wanted: str | None) -> Candidate:
-        provider = self._providers[name]
-        spelled = wanted or provider.model_id(ask.model)
-        credential = self.credentials.get(provider)
-        if credential is None:
+        spelled = wanted or self._providers[name].model_id(ask.model)
+        subject = self.accounts.of(name)
+        if subject is None:
             return Candidate(name, spelled, None, "no credential")
-        account = _account(provider, credential)
-        problem = self._problem(ask, provider, credential, account, spelled)
-        return Candidate(name, spelled, account, problem)
+        return Candidate(name, spelled, subject.account, self._problem(ask, subject, spelled))
 
-    def _problem(
-        self, ask: Ask, provider: Provider, credential: Credential, account: Account, spelled: str
-    ) -> str | None:
-        consent = provider.opt_in(credential.type)
-        if consent is not None and not self.config.provider(provider.id).oauth:
+    def _problem(self, ask: Ask, subject: Subject, spelled: str) -> str | None:
+        consent = self.accounts.allowed(subject)
+        if consent is not None:
             return consent
+        provider, credential = subject.provider, subject.credential
         if credential.expires_at is not None and credential.expires_at <= self.clock():
             return f"the sign-in in {credential.source} has expired"
         if ask.wire not in provider.paths:
             return f"does not speak {ask.wire}"
-        models = self.state.of(account).models
+        models = self.state.of(subject.account).models
         if models is not None and spelled not in models:
             return f"{spelled} is not in the account's model list"
         return provider.unfit(ask)
 
-    def _endpoints(self, provider: Provider, credential: Credential | None) -> Endpoints:
-        own = provider.endpoints(credential)
-        configured = self.config.provider(provider.id)
-        return Endpoints(configured.base_url or own.base_url, configured.usage_url or own.usage_url)
-
     def _forward(self, matched: Matched, route: Route) -> Forward:
         candidate = route.chosen.candidate
-        provider = self._providers[candidate.provider]
-        credential = self.credentials.get(provider)
-        if credential is None or _account(provider, credential) != candidate.account:
-            raise RequestError(503, f"the sign-in of {provider.name} changed just now; try again")
-        target = Target(
-            provider,
-            self._endpoints(provider, credential).base_url,
-            candidate.provider_model,
-            credential.type,
+        provider, subject = (
+            self._providers[candidate.provider],
+            self.accounts.of(candidate.provider),
         )
+        if subject is None or subject.account != candidate.account:
+            raise RequestError(503, f"the sign-in of {provider.name} changed just now; try again")
+        credential = subject.credential
+        target = Target(provider, subject.base_url, candidate.provider_model, credential.type)
         maker = Maker.of(provider, route.account, candidate.provider_model)
         try:
             matched, removed = continuity.settle(matched, self.conversations, maker)
@@ -306,39 +274,14 @@ class Engine:
             return matching.failure(request, 429, decision.reason, headers)
         message = decision.reason
         if all(v.candidate.account is None for v in decision.verdicts):
-            message = f"limit-router has no credential for this model. {self.how_to_sign_in()}"
+            message = (
+                f"limit-router has no credential for this model. {self.accounts.how_to_sign_in()}"
+            )
         # Asking again at once cannot help; Anthropic's and OpenAI's clients heed this field.
         return matching.failure(request, 503, message, (("x-should-retry", "false"),))
-
-    def how_to_sign_in(self) -> str:
-        """Which credential sources were looked at, and what to do."""
-        looked = [
-            f"{provider.id} in {', '.join(self.credentials.sources(provider))}"
-            for provider in self._providers.values()
-        ]
-        return (
-            f"Looked for {'; for '.join(looked)}. Set one of the variables, or sign in with "
-            "`opencode auth login`."
-        )
 
 
 _NOT_ADMITTED = (
     "limit-router adds credentials, so it serves clients on this machine alone; bind the proxy to "
     "it with --listen-host 127.0.0.1, or name the client's network under allow_clients in mitm.yaml"
 )
-
-
-def _port(scheme: str) -> int:
-    return 443 if scheme == "https" else 80
-
-
-def _sent_by(subject: Subject, headers: Headers) -> bool:
-    """Whether a client sent this sign-in's own credential."""
-    return all(
-        compare_digest((header(headers, name) or "").encode("utf-8", "replace"), value.encode())
-        for name, value in subject.provider.authorize(subject.credential)
-    )
-
-
-def _account(provider: Provider, credential: Credential) -> Account:
-    return Account(provider.id, credential.sign_in, provider.kind(credential.type))

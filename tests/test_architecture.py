@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
             }
         ),
     ),
-    (frozenset({"knowledge", "plan"}),),
+    (frozenset({"knowledge", "plan", "accounts"}),),
     (frozenset({"engine"}),),
     (frozenset({"setup"}),),
     (frozenset({""}),),
