@@ -52,6 +52,8 @@ class Accounts:
         """The TLS hosts that must be decrypted: what we route, and what we route to."""
         hosts = {(VIRTUAL_HOST, HTTPS)}
         for provider in self._known.values():
+            if not provider.paths:
+                continue
             # The usual host, an enterprise's, a configured one: a client may name any of them.
             credential = self._credentials.get(provider)
             urls = {provider.endpoints(it).base_url for it in (None, credential)}
@@ -71,11 +73,16 @@ class Accounts:
                 return subject
         return None
 
+    def named(self) -> list[str]:
+        """The providers that the configuration routes to, in the order they are known in."""
+        names = {name for model in self._config.models.values() for name in model.providers}
+        return [provider for provider in self._known if provider in names]
+
     def how_to_sign_in(self) -> str:
         """Which credential sources were looked at, and what to do."""
         looked = [
             f"{provider.id} in {', '.join(self._credentials.sources(provider))}"
-            for provider in self._known.values()
+            for provider in map(self._known.__getitem__, self.named())
         ]
         return (
             f"Looked for {'; for '.join(looked)}. Set one of the variables, or sign in with "

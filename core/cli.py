@@ -64,7 +64,8 @@ def _usage_parser(commands: Any) -> None:
         "usage",
         help="what each account has used of its limits",
         description="What each account has used of its limits, where that is known from, and "
-        "how old it is. Providers are asked when their interval allows.",
+        "how old it is. Shows every account that is signed in, and those that mitm.yaml names. "
+        "Providers are asked when their interval allows.",
     )
     parser.add_argument(
         "--provider", metavar="ID", choices=inspection.provider_ids(), help="one alone"

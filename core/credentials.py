@@ -198,6 +198,8 @@ def _from_entry(provider: Provider, entry: Any, source: str) -> Credential | Cre
     host = _host(sign_in.enterprise_url) if sign_in.enterprise_url else None
     if sign_in.enterprise_url and host is None:
         return CredentialError(source, f"`enterpriseUrl` of {provider.id} is not a host name")
+    if sign_in.account_id and not _TOKEN.fullmatch(sign_in.account_id):
+        return CredentialError(source, f"`accountId` of {provider.id} is not what a header carries")
     found = _credential(
         provider,
         CredentialType.OAUTH,

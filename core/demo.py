@@ -100,7 +100,9 @@ def run(scenario: Scenario) -> Result:
         root = Path(folder)
         with Simulator(scenario) as simulator, _proxy(root, simulator) as port:
             now = simulator.world.clock()
-            windows = {name: _windows(simulator, name, now) for name in providers.known()}
+            windows = {
+                name: _windows(simulator, name, now) for name in simulator.config()["providers"]
+            }
             seen = tuple(_requests(port, root))
             faults = tuple(_faults(scenario, seen, simulator))
             return Result(scenario, windows, now, seen, faults)

@@ -25,7 +25,8 @@ def provider_ids() -> tuple[str, ...]:
 async def usage(engine: Engine, only: str | None, *, asked_now: bool) -> list[Reading]:
     """Every account's usage; `asked_now` shows what an ask made now finds, and nothing older."""
     subjects = {s.provider.id: s for s in engine.subjects()}
-    wanted = [name for name in provider_ids() if only in (None, name)]
+    shown = {*engine.accounts.named(), *subjects} if only is None else {only}
+    wanted = [name for name in provider_ids() if name in shown]
     asked = [subjects[name] for name in wanted if name in subjects]
     outcomes: dict[str, UsageError | None] = {}
     async with Transport() as transport:
@@ -95,13 +96,13 @@ async def route(engine: Engine, model: str) -> Decision:
 def check_config(path: Path | None) -> tuple[Path, tuple[str, ...]]:
     """The file, and its keys that have no effect yet. Raises ConfigError."""
     found = setup.config_path(path, os.environ)
-    return found, without_effect(configuration.load(found, provider_ids()))
+    return found, without_effect(configuration.load(found, providers.routable()))
 
 
 def settings() -> tuple[Path, list[Setting]]:
     """Every value in effect. Raises ConfigError."""
     path = setup.config_path(None, os.environ)
-    config = configuration.load(path, provider_ids())
+    config = configuration.load(path, providers.routable())
     document = yamltext.read(yamltext.decoded(path, str(path)), str(path))
     leaves = _leaves(config.model_dump(mode="json"), ())
     return path, [Setting(dotted(at), value, _origin(document, at)) for at, value in leaves]

@@ -15,6 +15,10 @@ from core.model import Headers, HttpResponse
 
 LATEST = 253402300799.0
 """9999-12-31: what lies beyond is no time."""
+_NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+HOUR = 3600.0
+DAY = 24 * HOUR
+LONGEST_WINDOW = 366 * DAY
 
 
 def number(value: object) -> float | None:
@@ -47,6 +51,38 @@ def epoch(value: object) -> float | None:
     return figure if figure is not None and 0.0 < figure <= LATEST else None
 
 
+def window_name(length: float) -> str:
+    """What a window of so many seconds is called. Plans put them in any order, some a minute out."""
+    hours = round(length / HOUR)
+    if 28 * 24 <= hours <= 31 * 24:
+        return "month"
+    return {5: "five_hour", 7 * 24: "seven_day"}.get(hours, f"window_{max(hours, 1)}h")
+
+
+def day_end(now: float) -> float:
+    """The next midnight in UTC."""
+    return (now // 86400.0 + 1.0) * 86400.0
+
+
+def week_end(now: float) -> float:
+    """The next Monday's midnight in UTC."""
+    # The epoch was a Thursday.
+    return ((now // 86400.0 + 3.0) // 7.0 + 1.0) * 604800.0 - 3 * 86400.0
+
+
+def month_end(now: float) -> float:
+    """The next first of a month's midnight in UTC."""
+    moment = datetime.fromtimestamp(now, UTC)
+    year, month = (moment.year + 1, 1) if moment.month == 12 else (moment.year, moment.month + 1)  # noqa: PLR2004
+    return datetime(year, month, 1, tzinfo=UTC).timestamp()
+
+
+def epoch_ms(value: object) -> float | None:
+    """Epoch seconds from a number of milliseconds."""
+    figure = number(value)
+    return None if figure is None else epoch(figure / 1000.0)
+
+
 def retry_after(headers: Headers) -> float | None:
     """Seconds. 0 is what Anthropic says in mid-ban too: it means nothing."""
     wait = number(next((v for name, v in headers if name.lower() == "retry-after"), None))
@@ -61,6 +97,12 @@ def month_before(resets_at: float) -> float:
     return resets_at - end.replace(year=max(year, 1), month=month, day=day).timestamp()
 
 
+def window_length(seconds: object) -> float | None:
+    """How long a window is, in seconds. 0 is what a field without a length holds."""
+    figure = number(seconds)
+    return figure if figure is not None and 0.0 < figure <= LONGEST_WINDOW else None
+
+
 def json_object(response: HttpResponse, what: str) -> dict[str, Any]:
     """The body of a 200 as an object. Raises UsageError, which quotes nothing of the body."""
     if response.status != 200:  # noqa: PLR2004
@@ -69,11 +111,19 @@ def json_object(response: HttpResponse, what: str) -> dict[str, Any]:
         raise UsageError(f"{what} {said}", retry_after(response.headers), limited)
     try:
         body = msgspec.json.decode(response.body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    except _NOT_JSON:
         raise UsageError(f"{what} answered something that is not JSON") from None
     if not isinstance(body, dict):
         raise UsageError(f"{what} answered JSON that is not an object")
     return body
+
+
+def event_object(data: bytes) -> dict[str, Any]:
+    """The data of one streamed event if it is an object, else an empty one."""
+    try:
+        return mapping(msgspec.json.decode(data))
+    except _NOT_JSON:
+        return {}
 
 
 def mapping(value: object) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from core.model import Decision, Route, Verdict, WindowView
+from core.model import Decision, Route, Verdict, Window, WindowView
 from core.pace import runs_out_in
 from core.routing import longest, span
 
 BAR_WIDTH = 16
 NARROW_BAR = 12
+LONGEST_NAME = 18
+"""A window's name that is longer has its scope on a line of its own: tables fit 80 columns."""
 
 
 class Status(StrEnum):
@@ -129,11 +131,13 @@ def bar(used_percent: float, elapsed_percent: float | None, width: int = BAR_WID
 def windows(accounts: Mapping[str, Sequence[WindowView]], now: float) -> Table:
     """By provider, a row for each window."""
     table = _table("account", "window", "used (| pace)", ">", ">points", "resets in")
+    long = any("\n" in _name(view.window) for views in accounts.values() for view in views)
+    width = NARROW_BAR if long else BAR_WIDTH
     for provider, views in accounts.items():
         if not views:
             table.add_row(provider, "-", "unknown", "", "", "")
         for view in views:
-            table.add_row(provider, *_cells(view, now))
+            table.add_row(provider, *_cells(view, now, width))
     return table
 
 
@@ -154,12 +158,12 @@ def _usage_table(views: Iterable[WindowView], now: float) -> Table:
     table = _table("  window", "used (| pace)", ">", "outlook; source, age")
     table.columns[-1].no_wrap = False
     for view in views:
-        name, _, used, _, resets = _cells(view, now)
-        drawn = bar(view.window.used_percent, view.elapsed_percent, NARROW_BAR)
+        name, drawn, used, _, resets = _cells(view, now, NARROW_BAR)
         told = f"{view.window.source}, {span(now - view.window.as_of)} ago"
         reset = f"resets in {resets}" if resets else "reset not known"
-        table.add_row(f"  {name}", drawn, used, reset)
-        table.add_row("", "", "", Text(f"{_outlook(view, now)}; {told}", "dim"))
+        short, _, scope = name.partition("\n")
+        table.add_row(f"  {short}", drawn, used, reset)
+        table.add_row(f"  {scope}", "", "", Text(f"{_outlook(view, now)}; {told}", "dim"))
     return table
 
 
@@ -214,15 +218,23 @@ def _served_by(decision: Decision) -> str | None:
     return f"{decision.chosen.candidate.provider} ({decision.chosen.candidate.provider_model})"
 
 
-def _cells(view: WindowView, now: float) -> tuple[str, str, str, str, str]:
+def _cells(view: WindowView, now: float, width: int) -> tuple[str, str, str, str, str]:
     window, delta = view.window, view.pace_delta
     return (
-        window.name,
-        bar(window.used_percent, view.elapsed_percent),
+        _name(window),
+        bar(window.used_percent, view.elapsed_percent, width),
         f"{window.used_percent:.1f} %",
         "" if delta is None else f"{delta:+.1f}",
         "" if window.resets_at is None else span(window.resets_at - now),
     )
+
+
+def _name(window: Window) -> str:
+    """On two lines where it is long for the scope in it."""
+    short = window.name.removesuffix(f"_{window.scope}")
+    if len(window.name) <= LONGEST_NAME or short == window.name:
+        return window.name
+    return f"{short}\n{window.scope}"
 
 
 def _table(*titles: str) -> Table:

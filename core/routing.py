@@ -73,7 +73,11 @@ def decide(
 
 def binds(window: Window, model: str) -> bool:
     """Whether a window limits the provider's model: a scoped one binds its family alone."""
-    return window.scope is None or window.scope in re.split(r"[^a-z0-9]+", model.lower())
+    return window.scope is None or f" {_words(window.scope)} " in f" {_words(model)} "
+
+
+def _words(name: str) -> str:
+    return " ".join(re.findall(r"[a-z0-9]+", name.lower()))
 
 
 def _judge(candidate: Candidate, state: State, now: float, order: int) -> _Judged:

@@ -46,7 +46,7 @@ def build(
     """
     variables = os.environ if environ is None else environ
     path = config_path(explicit, variables)
-    source = ConfigFile(path, providers.known().keys())
+    source = ConfigFile(path, providers.routable())
     config = source.config
     folder = config.state or platformdirs.user_state_path(APP)
     credentials = Credentials(variables, data_home(variables, Path.home()))

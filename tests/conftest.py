@@ -9,7 +9,10 @@ with warnings.catch_warnings(action="ignore"):
     # When first imported, mitmproxy calls what its own dependencies deprecate (pyparsing).
     import mitmproxy.addons  # noqa: F401
 
-_FOREIGN = ("LIMIT_ROUTER_CONFIG", "ANTHROPIC_", "GITHUB_COPILOT_TOKEN", "OPENCODE_")
+_FOREIGN = (
+    *("LIMIT_ROUTER_CONFIG", "ANTHROPIC_", "GITHUB_COPILOT_TOKEN", "OPENCODE_", "OPENAI_API_KEY"),
+    *("OPENROUTER_API_KEY", "GEMINI_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY", "ZAI_API_KEY"),
+)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from core.provider import Provider
 from core.providers import known
 
 ROOT = Path(__file__).parents[1]
@@ -224,6 +225,10 @@ def no_date_of_today(source: Source) -> Iterator[str]:
                 yield f"{node.lineno}: {owner}.{node.attr}"
 
 
+ALSO_A_CLIENT = frozenset({"opencode"})
+"""Ids that name the client as well, whose files and variables we read."""
+
+
 @cache
 def provider_words() -> Mapping[str, frozenset[str]]:
     """By provider file: its id and its usual hosts."""
@@ -231,18 +236,31 @@ def provider_words() -> Mapping[str, frozenset[str]]:
     for provider in known().values():
         usual = provider.endpoints(None)
         hosts = {urlsplit(url or "").hostname or "" for url in (usual.base_url, usual.usage_url)}
-        path = f"core/providers/{provider.id.replace('-', '_')}.py"
-        words[path] = frozenset({provider.id, *hosts} - {""})
+        path = _file_of(provider)
+        words[path] = frozenset({provider.id, *hosts} - {"", *ALSO_A_CLIENT})
     return words
+
+
+def opencode_keys() -> Mapping[str, frozenset[str]]:
+    """By provider file: what OpenCode calls it, which may be another provider's id."""
+    return {_file_of(it): frozenset(it.opencode_keys) for it in known().values()}
+
+
+def _file_of(provider: Provider) -> str:
+    return f"core/providers/{provider.id.replace('-', '_')}.py"
 
 
 def provider_facts(source: Source) -> Iterator[str]:
     if source.simulated:
         return
-    for owner, words in provider_words().items():
+    all_words, keys = provider_words(), opencode_keys()
+    allowed = all_words.get(source.path, frozenset()) | keys.get(source.path, frozenset())
+    for owner, words in all_words.items():
         for line, text in strings(source) if source.path != owner else ():
+            # In an address another's name is a path; only its host is a fact of its own.
+            foreign = {it for it in words - allowed if "." in it or "://" not in text}
             yield from (
-                f"{line}: {word!r} in {text!r}" for word in sorted(words) if _has(text, word)
+                f"{line}: {word!r} in {text!r}" for word in sorted(foreign) if _has(text, word)
             )
 
 
@@ -565,9 +583,16 @@ def test_each_provider_has_its_words() -> None:
     """The rule on literals would keep nothing if this were empty."""
     assert provider_words() == {
         "core/providers/anthropic.py": {"anthropic", "api.anthropic.com"},
+        "core/providers/chatgpt.py": {"chatgpt", "chatgpt.com"},
         "core/providers/github_copilot.py": {
             "github-copilot",
             "api.githubcopilot.com",
             "api.github.com",
         },
+        "core/providers/google.py": {"google", "generativelanguage.googleapis.com"},
+        "core/providers/openai.py": {"openai", "api.openai.com"},
+        "core/providers/opencode.py": {"opencode.ai"},
+        "core/providers/opencode_go.py": {"opencode-go", "opencode.ai"},
+        "core/providers/openrouter.py": {"openrouter", "openrouter.ai"},
+        "core/providers/zai.py": {"zai", "api.z.ai"},
     }

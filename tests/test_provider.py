@@ -40,7 +40,6 @@ def test_a_provider_without_limits_in_its_headers_reads_none() -> None:
 def test_a_provider_file_is_whole(provider: Provider) -> None:
     endpoints = provider.endpoints(None)
     assert providers.known()[provider.id] is provider
-    assert provider.paths
     assert all(path.startswith("/") for path in provider.paths.values())
     assert endpoints.base_url.startswith("https://")
     assert not endpoints.base_url.endswith("/")
@@ -48,4 +47,8 @@ def test_a_provider_file_is_whole(provider: Provider) -> None:
 
 
 def test_the_providers_are_found_by_looking() -> None:
-    assert sorted(providers.known()) == ["anthropic", "github-copilot"]
+    assert sorted(providers.known()) == [
+        *("anthropic", "chatgpt", "github-copilot", "google", "openai", "opencode"),
+        *("opencode-go", "openrouter", "zai"),
+    ]
+    assert providers.routable() == ("anthropic", "github-copilot")

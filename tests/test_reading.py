@@ -9,14 +9,21 @@ from core.errors import UsageError
 from core.model import HttpResponse
 from core.reading import (
     LATEST,
+    day_end,
     epoch,
+    epoch_ms,
+    event_object,
     json_object,
     mapping,
     moment,
     month_before,
+    month_end,
     number,
     retry_after,
     sequence,
+    week_end,
+    window_length,
+    window_name,
 )
 
 NAN, INF = float("nan"), float("inf")
@@ -119,6 +126,97 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1785816000000, 1785816000.0),
+        ("1785816000500", 1785816000.5),
+        (0, None),
+        (-1, None),
+        (1e300, None),
+        (None, None),
+        ("soon", None),
+    ],
+)
+def test_epochs_in_milliseconds(value: object, expected: float | None) -> None:
+    assert epoch_ms(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("hours", "name"),
+    [
+        (5, "five_hour"),
+        (299 / 60, "five_hour"),
+        (168, "seven_day"),
+        (167.99, "seven_day"),
+        (672, "month"),
+        (730, "month"),
+        (744, "month"),
+        (671, "window_671h"),
+        (745, "window_745h"),
+        (24, "window_24h"),
+        (0.1, "window_1h"),
+    ],
+)
+def test_a_window_is_called_by_its_length(hours: float, name: str) -> None:
+    assert window_name(hours * 3600) == name
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (18000, 18000.0),
+        ("604800", 604800.0),
+        (366 * 86400, 366 * 86400.0),
+        (366 * 86400 + 1, None),
+        (0, None),
+        (-1, None),
+        (1e300, None),
+        (None, None),
+        ("long", None),
+    ],
+)
+def test_a_length_is_positive_and_at_most_a_year(value: object, expected: float | None) -> None:
+    assert window_length(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("now", "day", "week", "month"),
+    [
+        # Thursday 2026-12-31, its last second
+        (1798761599.0, 1798761600.0, 1799020800.0, 1798761600.0),
+        # Monday 2026-03-02, its first second
+        (1772409600.0, 1772496000.0, 1773014400.0, 1775001600.0),
+        # Sunday 2024-02-25, noon
+        (1708862400.0, 1708905600.0, 1708905600.0, 1709251200.0),
+    ],
+)
+def test_when_the_calendars_units_end(now: float, day: float, week: float, month: float) -> None:
+    assert (day_end(now), week_end(now), month_end(now)) == (day, week, month)
+
+
+@given(st.floats(0, LATEST - 40 * 86400))
+def test_every_unit_ends_after_now_and_within_its_length(now: float) -> None:
+    assert 0 < day_end(now) - now <= 86400
+    assert 0 < week_end(now) - now <= 7 * 86400
+    assert 0 < month_end(now) - now <= 31 * 86400
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{"a": 1}', {"a": 1}),
+        (b"[1]", {}),
+        (b"[DONE]", {}),
+        (b"", {}),
+        (b'{"a": "\xff"}', {}),
+        (b"[" * 100_000, {}),
+    ],
+)
+def test_the_data_of_an_event(data: bytes, expected: dict[str, Any]) -> None:
+    assert event_object(data) == expected
 
 
 @given(ANYTHING)

@@ -48,6 +48,24 @@ def test_windows_fit_80_columns_and_say_what_is_unknown():
     assert max(map(len, lines)) <= 80
 
 
+def test_a_window_of_one_model_has_its_name_on_a_line_of_its_own_where_it_is_long():
+    name = "gpt-5.3-codex-spark"
+    spark = Window(f"seven_day_{name}", 100.0, NOW + 470_000, 604_800.0, Source.HEADER, NOW, name)
+    opus = Window("seven_day_opus", 7.0, None, None, Source.HEADER, NOW, "opus")
+    views = (WindowView(spark, 22.5, 77.5), WindowView(opus, None, None))
+    assert rendered(report.windows({"chatgpt": views}, NOW))[2:] == [
+        " chatgpt   seven_day             ###|########   100.0 %    +77.5   5 d 10 h",
+        "           gpt-5.3-codex-spark",
+        " chatgpt   seven_day_opus        #...........     7.0 %",
+    ]
+    reading = report.Reading("chatgpt", report.Status.KNOWN, views, "plus", None, NOW)
+    lines = rendered(report.usage([reading], NOW))
+    assert [line.split()[0] for line in lines[3:]] == [
+        *("seven_day", "gpt-5.3-codex-spark", "seven_day_opus", "pace")
+    ]
+    assert max(map(len, lines)) <= 80
+
+
 def test_a_request_shows_who_served_it_and_each_reason_on_a_line_of_its_own():
     shown = report.request("limit-router/m", "a (m)", "200", "a: one; b: two", "Hello.")
     assert rendered(shown) == ["limit-router/m -> a (m)", '  200: "Hello."', "  a: one", "  b: two"]

@@ -242,6 +242,11 @@ def test_metered_accounts_rank_among_themselves_like_the_others() -> None:
         ("opus", "claude-opusculum", False),
         ("sonnet", "claude-opus-4-5", False),
         ("", "claude-opus-4-5", False),
+        ("GPT-5.3-Codex-Spark", "gpt-5.3-codex-spark", True),
+        ("gpt-5.3-codex-spark", "openai/gpt-5-3-codex-spark", True),
+        ("gpt-5.3-codex-spark", "gpt-5.3-codex", False),
+        ("gpt-5.3-codex", "gpt-5.30-codex", False),
+        ("gpt-5-codex", "gpt-5.3-codex", False),
     ],
 )
 def test_a_scoped_window_binds_its_family_alone(

@@ -9,6 +9,11 @@ from types import MappingProxyType
 from core.provider import Provider
 
 
+def routable() -> tuple[str, ...]:
+    """The ids of those that speak a wire; of the others usage is read, and no more."""
+    return tuple(name for name, provider in known().items() if provider.paths)
+
+
 @cache
 def known() -> Mapping[str, Provider]:
     """By id."""

@@ -45,6 +45,9 @@ HEADER_WINDOWS: Mapping[str, str] = {
     # The weekly limit of Fable-class models is called so in headers alone.
     "7d_oi": "seven_day_fable",
 }
+CLAIMS: Mapping[str, str] = {name: name for name in BODY_WINDOWS} | {
+    "seven_day_overage_included": "seven_day_fable"
+}
 REJECTED = frozenset({"rejected", "blocked", "rate_limited", "payment_required"})
 PREFIX = "anthropic-ratelimit-unified-"
 
@@ -90,7 +93,20 @@ def _read_limits(headers: Headers, now: float) -> tuple[Window, ...]:
         duration, scope = BODY_WINDOWS[name]
         resets_at = epoch(fields.get(f"{PREFIX}{short}-reset"))
         windows.append(Window(name, used, resets_at, duration, Source.HEADER, now, scope))
+    claim = _claimed(fields, now)
+    if claim is not None and claim.name not in {window.name for window in windows}:
+        windows.append(claim)
     return tuple(windows)
+
+
+def _claimed(fields: Mapping[str, str], now: float) -> Window | None:
+    """What a rejection rests on, for an answer that leaves the window's own fields out."""
+    name = CLAIMS.get(fields.get(f"{PREFIX}representative-claim", "").strip().lower())
+    if name is None or fields.get(f"{PREFIX}status", "").strip().lower() not in REJECTED:
+        return None
+    duration, scope = BODY_WINDOWS[name]
+    resets_at = epoch(fields.get(f"{PREFIX}reset"))
+    return Window(name, 100.0, resets_at, duration, Source.HEADER, now, scope)
 
 
 def _used(fields: Mapping[str, str], prefix: str) -> float | None:

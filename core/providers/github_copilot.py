@@ -28,7 +28,17 @@ from core.provider import (
     header,
     header_list,
 )
-from core.reading import epoch, json_object, mapping, moment, month_before, number, sequence
+from core.reading import (
+    epoch,
+    event_object,
+    json_object,
+    mapping,
+    moment,
+    month_before,
+    number,
+    sequence,
+)
+from core.sse import Event
 
 API_VERSION = "2026-06-01"
 """Of the inference and model endpoints."""
@@ -78,6 +88,7 @@ _SCOPE = spelled("scope")
 _DIALECT = spelled("$schema")
 
 SNAPSHOTS = ("premium_interactions", "premium_models")
+STREAMED = "copilot_quota_snapshots"
 SESSION_LIMITS = {
     "x-usage-ratelimit-session": "session",
     "x-usage-ratelimit-weekly": "weekly",
@@ -237,18 +248,31 @@ def _usage(url: str, _: Credential, now: float) -> UsageFlow:
     body = json_object((yield request), "the usage endpoint")
     plan = body.get("copilot_plan")
     reset = moment(body.get("quota_reset_date_utc")) or moment(body.get("quota_reset_date"))
-    snapshots = mapping(body.get("quota_snapshots"))
-    windows = _free_seat(body, now)
+    spent = _snapshot(mapping(body.get("quota_snapshots")), reset, Source.ENDPOINT, now)
+    windows = (*_free_seat(body, now), *spent)
+    return Usage(windows, plan if isinstance(plan, str) else None)
+
+
+def _snapshot(
+    snapshots: dict[str, object], reset: float | None, source: Source, now: float
+) -> list[Window]:
     for name in SNAPSHOTS:
         snapshot = mapping(snapshots.get(name))
         remaining = number(snapshot.get("percent_remaining"))
         entitlement = number(snapshot.get("entitlement"))
         # `entitlement: 0, percent_remaining: 100` is a placeholder and says nothing.
         if remaining is not None and entitlement is not None and entitlement > 0:
-            resets_at = epoch(snapshot.get("quota_reset_at")) or reset
-            windows.append(_month(100.0 - remaining, resets_at, Source.ENDPOINT, now))
-            break
-    return Usage(tuple(windows), plan if isinstance(plan, str) else None)
+            own = epoch(snapshot.get("quota_reset_at")) or moment(snapshot.get("reset_date"))
+            return [_month(100.0 - remaining, own or reset, source, now)]
+    return []
+
+
+def _read_event(event: Event, now: float) -> tuple[Window, ...]:
+    """The last event of a stream repeats the snapshots, at its top."""
+    if STREAMED.encode() not in event.data:
+        return ()
+    snapshots = mapping(event_object(event.data).get(STREAMED))
+    return tuple(_snapshot(snapshots, None, Source.HEADER, now))
 
 
 def _free_seat(body: dict[str, object], now: float) -> list[Window]:
@@ -301,6 +325,7 @@ PROVIDER = Provider(
     prepare=_prepare,
     thinking_bound_to_model=True,
     read_limits=_read_limits,
+    read_event=_read_event,
     usage=_usage,
     models=_models,
 )

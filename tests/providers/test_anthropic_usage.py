@@ -304,6 +304,42 @@ def test_b1_a_reset_that_is_no_time_is_none(reset: str) -> None:
     assert unified("5h", utilization="0.5", reset=reset) == (window,)
 
 
+def test_b1_a_rejection_that_names_its_window_alone() -> None:
+    """A few proxies leave the windows' own fields out."""
+    claim = recorded("headers_claim")
+    spent = headed("five_hour", 100.0, 1785518400.0, 5 * HOUR)
+    assert limits(claim) == (spent,)
+    own = {"anthropic-ratelimit-unified-7d-utilization": "0.5"}
+    assert limits(claim | own) == (headed("seven_day", 50.0, None, WEEK), spent)
+    own = {"anthropic-ratelimit-unified-5h-utilization": "0.5"}
+    assert limits(claim | own) == (headed("five_hour", 50.0, None, 5 * HOUR),)
+
+
+@pytest.mark.parametrize(
+    ("claim", "name", "scope"),
+    [
+        ("seven_day", "seven_day", None),
+        ("seven_day_opus", "seven_day_opus", "opus"),
+        ("seven_day_sonnet", "seven_day_sonnet", "sonnet"),
+        ("seven_day_overage_included", "seven_day_fable", "fable"),
+    ],
+)
+def test_b1_what_a_rejection_rests_on(claim: str, name: str, scope: str | None) -> None:
+    found = recorded("headers_claim") | {"anthropic-ratelimit-unified-representative-claim": claim}
+    assert limits(found) == (headed(name, 100.0, 1785518400.0, WEEK, scope),)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"anthropic-ratelimit-unified-representative-claim": "something_new"},
+        {"anthropic-ratelimit-unified-status": "allowed"},
+    ],
+)
+def test_b1_a_claim_without_a_rejection_says_nothing(odd: dict[str, str]) -> None:
+    assert limits(recorded("headers_claim") | odd) == ()
+
+
 # Whatever comes
 
 JSON: st.SearchStrategy[Any] = st.recursive(

@@ -25,6 +25,7 @@ from core.model import (
 )
 from core.provider import Endpoints
 from core.providers.github_copilot import PROVIDER
+from core.sse import Event
 
 DATA = Path(__file__).parent.parent / "data" / "github_copilot"
 NOW = 1_789_900_000.0
@@ -283,6 +284,44 @@ def test_b2_of_session_and_weekly_only_what_remains_counts(name: str) -> None:
     window = Window(name, 100.0, None, None, Source.HEADER, NOW)
     assert limits({f"x-usage-ratelimit-{name}": "ent=0&rem=0&rst="}) == (window,)
     assert limits({f"x-usage-ratelimit-{name}": "ent=0&ov=0.0"}) == ()
+
+
+# B.2, inside a stream
+
+
+def told(body: object) -> tuple[Window, ...]:
+    return PROVIDER.read_event(Event("", json.dumps(body).encode()), NOW)
+
+
+def streamed(**fields: object) -> tuple[Window, ...]:
+    return told({"copilot_quota_snapshots": snapshot(**fields)["quota_snapshots"]})
+
+
+def test_b2_the_recorded_last_event() -> None:
+    assert told(recorded("event")) == (month(100 - 29.7, MAY, 30, Source.HEADER),)
+
+
+def test_b2_a_snapshot_in_a_stream_is_one_as_elsewhere() -> None:
+    assert streamed() == (month(40.0, None, None, Source.HEADER),)
+    assert streamed(entitlement="0", percent_remaining=100) == ()
+    assert streamed(entitlement="-1", percent_remaining=100) == ()
+    assert streamed(percent_remaining=None) == ()
+    assert streamed(quota_reset_at=1790812800) == (month(40.0, OCTOBER, 30, Source.HEADER),)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[DONE]",
+        b'{"type":"message_stop"}',
+        b'{"text":"copilot_quota_snapshots"}',
+        b'{"copilot_quota_snapshots":null}',
+        b'{"copilot_quota_snapshots":[1]}',
+        b'{"copilot_quota_snapshots"',
+    ],
+)
+def test_b2_any_other_event_says_nothing(data: bytes) -> None:
+    assert PROVIDER.read_event(Event("", data), NOW) == ()
 
 
 # F.2, the model list
