@@ -90,7 +90,7 @@ class LimitRouter:
         host, port, *_ = address
         if (host, port) in engine.targets():
             return
-        if await is_this_machine(host):
+        if await _is_forbidden(host):
             data.server.error = _NO_LOOPBACK.decode().strip()
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
@@ -245,12 +245,7 @@ class LimitRouter:
         """A client from elsewhere must not reach this machine through us, nor us as a local one."""
         if flow.is_replay or is_local_peer(_peer(flow)):
             return
-        try:
-            forbidden = await is_this_machine(flow.request.host)
-        except Exception as error:  # noqa: BLE001 - fail closed
-            _log_bug("a client from elsewhere", error)
-            forbidden = True
-        if forbidden:
+        if await _is_forbidden(flow.request.host):
             flow.request.stream = False
             flow.response = http.Response.make(403, _NO_LOOPBACK)
 
@@ -280,7 +275,12 @@ class LimitRouter:
             return
         if (error := task.exception()) is not None:
             _log_bug("the background task", error)
-        asyncio.get_running_loop().call_later(RESTART_S, self._start_polling, FLOWS.engine)
+        asyncio.get_running_loop().call_later(RESTART_S, self._restart, task)
+
+    def _restart(self, ended: asyncio.Task[None]) -> None:
+        """Unless the addon was taken out, or given another engine, in the meantime."""
+        if ended is self._task and FLOWS.engine is not None:
+            self._start_polling(FLOWS.engine)
 
     def _set_options(self, engine: Engine) -> None:
         _set("connection_strategy", "lazy")
@@ -315,6 +315,15 @@ def _tapped(tap: Tap, clock: Callable[[], float]) -> Callable[[bytes], bytes | I
         return chunk
 
     return feed
+
+
+async def _is_forbidden(host: str) -> bool:
+    """Whether a client from elsewhere may not go there."""
+    try:
+        return await is_this_machine(host)
+    except Exception as error:  # noqa: BLE001 - fail closed
+        _log_bug("a client from elsewhere", error)
+        return True
 
 
 def _peer(flow: http.HTTPFlow) -> str:

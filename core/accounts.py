@@ -43,8 +43,8 @@ class Accounts:
         found = (self.of(provider) for provider in self._known)
         return [subject for subject in found if subject is not None]
 
-    def allowed(self, subject: Subject) -> str | None:
-        """What the user has to say first for it to be routed to; None if nothing."""
+    def missing_consent(self, subject: Subject) -> str | None:
+        """Why the user has to say first that it may be routed to; None where nothing is missing."""
         consent = subject.provider.opt_in(subject.credential.type)
         return None if self._config.provider(subject.provider.id).oauth else consent
 
@@ -81,9 +81,11 @@ class Accounts:
     def how_to_sign_in(self) -> str:
         """Which credential sources were looked at, and what to do."""
         looked = [
-            f"{provider.id} in {', '.join(self._credentials.sources(provider))}"
-            for provider in map(self._known.__getitem__, self.named())
+            f"{name} in {', '.join(self._credentials.sources(self._known[name]))}"
+            for name in self.named()
         ]
+        if not looked:
+            return "The configuration names no model, so there is nothing to sign in to."
         return (
             f"Looked for {'; for '.join(looked)}. Set one of the variables, or sign in with "
             "`opencode auth login`."

@@ -205,7 +205,7 @@ class Engine:
         if not subjects:
             found.append(f"no credential found. {self.accounts.how_to_sign_in()}")
         for subject in subjects:
-            consent = self.accounts.allowed(subject)
+            consent = self.accounts.missing_consent(subject)
             if consent is not None:
                 found.append(f"{subject.provider.id} is not routed to: {consent}")
         return tuple(found)
@@ -234,7 +234,7 @@ class Engine:
         return Candidate(name, spelled, subject.account, self._problem(ask, subject, spelled))
 
     def _problem(self, ask: Ask, subject: Subject, spelled: str) -> str | None:
-        consent = self.accounts.allowed(subject)
+        consent = self.accounts.missing_consent(subject)
         if consent is not None:
             return consent
         provider, credential = subject.provider, subject.credential

@@ -115,3 +115,11 @@ def test_a_request_that_is_routed_wakes_it(engine):
     )
     engine.plan(routed, peer="127.0.0.1")
     assert engine.knowledge._in_use.is_set()
+
+
+def test_without_a_model_nobody_is_told_to_sign_in(tmp_path):
+    config = parse("", "mitm.yaml", providers.known().keys())
+    engine = Engine(config, Credentials({}, tmp_path), Store(tmp_path), clock=Clock())
+    assert engine.warnings() == (
+        "no credential found. The configuration names no model, so there is nothing to sign in to.",
+    )

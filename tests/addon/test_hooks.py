@@ -347,7 +347,11 @@ def test_a_look_up_that_fails_lets_nobody_through(router, monkeypatch, caplog):
     monkeypatch.setattr(hooks, "is_this_machine", broken)
     flow = routed_flow("http://192.0.2.77/x", peer="192.0.2.9")
     assert through(router, flow).response.status_code == 403
-    assert "limit-router: LookupError while handling a client from elsewhere" in caplog.text
+    data = connecting(("192.0.2.9", 5), "192.0.2.77", 6379)
+    asyncio.run(router.server_connect(data))
+    assert data.server.error is not None
+    said = "limit-router: LookupError while handling a client from elsewhere"
+    assert caplog.text.count(said) == 2
     assert "192.0.2.77" not in caplog.text
 
 
@@ -398,3 +402,26 @@ def test_a_bug_in_the_background_is_told_in_full_and_does_not_end_it(
     said = "limit-router: LookupError while handling the background task"
     assert caplog.text.count(said) == 2
     assert "1 is not" not in caplog.text
+
+
+def test_what_was_taken_out_does_not_begin_again(router, flows, monkeypatch):
+    monkeypatch.setattr(hooks, "RESTART_S", 0.0)
+
+    async def main() -> int:
+        runs = []
+
+        async def run(_ready):
+            runs.append(1)
+            raise LookupError
+
+        flows.engine.run = run
+        router._start_polling(flows.engine)
+        ended = router._task
+        await asyncio.wait([ended])
+        await asyncio.gather(router.done(), return_exceptions=True)
+        router._restart(ended)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return len(runs)
+
+    assert asyncio.run(main()) == 1
