@@ -229,10 +229,11 @@ class LimitRouter:
             return
         tap = routed.tap
         FLOWS.end(flow.id)
-        if tap is None or FLOWS.engine is None:
+        seen = None if tap is None else tap.close(whole=whole)
+        if FLOWS.engine is not None:
+            FLOWS.engine.observe_end(routed.forward, seen)
+        if seen is None:
             return
-        seen = tap.close(whole=whole)
-        FLOWS.engine.observe_end(routed.forward, seen)
         if seen.complete is not None:
             flow.metadata["limit_router.complete"] = seen.complete
         if seen.error is not None:

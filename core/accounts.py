@@ -48,6 +48,11 @@ class Accounts:
         consent = subject.provider.opt_in(subject.credential.type)
         return None if self._config.provider(subject.provider.id).oauth else consent
 
+    def token_url(self, subject: Subject) -> str | None:
+        """Where its refresh token is sent."""
+        configured = self._config.provider(subject.provider.id)
+        return configured.token_url or subject.provider.token_url
+
     def intercepted(self) -> tuple[tuple[str, int], ...]:
         """The TLS hosts that must be decrypted: what we route, and what we route to."""
         hosts = {(VIRTUAL_HOST, HTTPS)}

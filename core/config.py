@@ -79,6 +79,7 @@ class ProviderConfig(_Section):
     oauth: StrictBool = False
     base_url: BaseUrl | None = None
     usage_url: Url | None = None
+    token_url: Url | None = None
     reserve: dict[Text, Annotated[Number, Field(ge=0, le=100)]] = Field(default_factory=dict)
     """Percent kept back, by window."""
     overage: StrictBool = False

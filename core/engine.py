@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 
 from core import continuity, providers, rewrite, routing, wires
@@ -29,6 +30,7 @@ from core.model import (
     Refusal,
     Route,
     State,
+    Tokens,
     Window,
 )
 from core.observe import Observation, Tap
@@ -36,7 +38,7 @@ from core.plan import Forward, Plan, Witnessed
 from core.poller import Subject
 from core.provider import Provider
 from core.rewrite import Target
-from core.state import LimitsSeen
+from core.state import LimitsSeen, RequestEnded, RequestSent
 from core.store import Store
 from core.transport import Send, Transport
 
@@ -125,9 +127,11 @@ class Engine:
         if isinstance(decision, NoRoute):
             return self._nobody(request, decision)
         try:
-            return self._forward(matched, decision)
+            forward = self._forward(matched, decision)
         except RequestError as error:
             return matching.refuse(request, error)
+        self.knowledge.apply(RequestSent(decision.account, forward.sent_at))
+        return forward
 
     def decide(self, ask: Ask) -> Decision:
         """The decision for an ask, by what is known now."""
@@ -167,6 +171,7 @@ class Engine:
 
     def witness_end(self, witnessed: Witnessed, seen: Observation) -> None:
         self._learn(witnessed.account, seen.windows)
+        self._count(witnessed.account, seen.model, seen.tokens, None)
 
     def _learn(self, account: Account, windows: tuple[Window, ...]) -> None:
         if windows:
@@ -179,8 +184,22 @@ class Engine:
         if status < 400:  # noqa: PLR2004
             self.conversations.served(forward.ask, account)
 
-    def observe_end(self, forward: Forward, seen: Observation) -> None:
-        """An answer is over, well or not: from now on its thinking is known to be this account's."""
+    def _count(
+        self, account: Account, model: str | None, tokens: Tokens, sent_at: float | None
+    ) -> None:
+        if model is not None:
+            self.knowledge.count(partial(RequestEnded, account, model, tokens, sent_at))
+
+    def observe_end(self, forward: Forward, seen: Observation | None) -> None:
+        """A request is over, well or not; None is one that no answer came to.
+
+        From now on its thinking is known to be this account's.
+        """
+        candidate = forward.route.chosen.candidate
+        tokens = Tokens() if seen is None else seen.tokens
+        self._count(forward.route.account, candidate.provider_model, tokens, forward.sent_at)
+        if seen is None:
+            return
         model = forward.route.chosen.candidate.provider_model
         maker = Maker.of(forward.provider, forward.route.account, model)
         self.conversations.answered(seen, forward.route.account, maker)
@@ -263,7 +282,7 @@ class Engine:
             request = rewrite.apply(matched, target)
         except JsonError as error:
             raise RequestError(400, f"the body is not JSON that can be routed: {error}") from None
-        return Forward(request, matched.ask, route, credential, provider, removed)
+        return Forward(request, matched.ask, route, credential, provider, self.clock(), removed)
 
     def _nobody(self, request: HttpRequest, decision: NoRoute) -> HttpResponse:
         if decision.refusal is Refusal.EXHAUSTED:

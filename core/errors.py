@@ -68,6 +68,20 @@ class UsageError(LimitRouterError):
 
 
 @dataclass(eq=False)
+class RefreshError(LimitRouterError):
+    """A provider's token endpoint gave no new tokens. Never holds what it was sent or answered."""
+
+    problem: str
+    retry_after: float | None = None
+    """Seconds, where the provider gave a wait that means something."""
+    final: bool = False
+    """The refresh token is refused for good: the user has to sign in again."""
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+@dataclass(eq=False)
 class StateError(LimitRouterError):
     """The state file could not be read or written."""
 

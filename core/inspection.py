@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core import config as configuration
-from core import pace, providers, setup, yamltext
+from core import estimate, pace, providers, setup, yamltext
 from core.complaint import Keys, dotted
 from core.config import without_effect
 from core.engine import Engine
@@ -65,7 +65,7 @@ def _reading(
 
 def _held(engine: Engine, name: str, known: AccountState) -> Reading:
     now = engine.clock()
-    views = tuple(pace.view(window, now) for window in known.windows.values())
+    views = tuple(pace.view(window, now) for window in estimate.carried(known, now))
     if views:
         return Reading(name, Status.KNOWN, views, known.plan, known.error, known.as_of)
     status = Status.ERROR if known.error is not None else Status.UNKNOWN

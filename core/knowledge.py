@@ -38,6 +38,7 @@ class Knowledge:
         self._memory_only = False
         self._in_use = asyncio.Event()
         self._used_at = clock()
+        self._writer: str | None = None
         self.state: State = store.load()
         if store.problem is not None:
             log.warning("%s", store.problem)
@@ -45,6 +46,13 @@ class Knowledge:
     def apply(self, event: states.Event) -> None:
         self.state = states.apply(self.state, event)
         self._dirty.set()
+
+    def count(self, ended: Callable[[str], states.RequestEnded]) -> None:
+        """Count an answer, on from what this process's number in the state file stands at."""
+        if self._writer is None:
+            self._writer = self._store.writer
+            self.state = states.merge(self.state, self._store.load())
+        self.apply(ended(self._writer))
 
     async def run(self, subjects: Subjects, ready: Callable[[], None], send: Send) -> None:
         """Poll and save until cancelled. `ready` is called once every stale account was asked."""

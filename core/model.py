@@ -58,6 +58,10 @@ class Window:
     as_of: float
     scope: str | None = None
     """The model family that this window binds (`opus`). None binds every model."""
+    confidence: float = 1.0
+    """How sure the figure was at `as_of`: 1 is a reading, below it an estimate."""
+    mark: float = 0.0
+    """What the account's meter (`AccountState.metered`) stood at when this was read."""
 
     def __post_init__(self) -> None:
         if not isfinite(self.used_percent):
@@ -107,6 +111,10 @@ class Credential:
     """GitHub Enterprise's host (`company.ghe.com`), where the sign-in is there."""
     account_id: str | None = None
     """ChatGPT's account (workspace), where the sign-in names one."""
+    refresh: Secret | None = None
+    """What new tokens are asked for with; None where they could be written nowhere."""
+    entry: str | None = None
+    """Its key in OpenCode's auth.json, where it stands in that file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +153,8 @@ class HttpResponse:
 
     status: int
     headers: Headers = ()
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
+    """Not shown: a token endpoint's holds tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +199,8 @@ class WindowView:
     elapsed_percent: float | None
     pace_delta: float | None
     """Used minus elapsed, in percentage points: positive is ahead of pace. None without a length."""
+    confidence: float = 1.0
+    """How sure the figure is by now, 0 to 1: it fades over the window's length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,8 +284,20 @@ class StreamNote:
     tokens: Tokens | None = None
     tool_call: str | None = None
     """The id of a tool call that begins."""
+    model: str | None = None
+    """Who answers, as the provider spells it."""
     signature: str | None = None
     """It signs a block of thinking, which only its maker's account takes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a window was seen to lose to the units that passed between its readings."""
+
+    percent: float
+    units: float
+    at: float
+    """Of the newest reading in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +315,18 @@ class AccountState:
     """The endpoint said 429: not before this, whoever asks."""
     error: str | None = None
     """What the last ask of the usage endpoint failed with; None after one that worked."""
+    read_at: float | None = None
+    """When the usage endpoint last told of windows: it told of all that it has."""
+    metered: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Units of the answers that passed, ever growing: by provider model, then by writer.
+
+    Each process that routes is a writer and counts alone, so that their sums can be merged."""
+    costs: Mapping[str, Cost] = field(default_factory=dict)
+    """What a unit costs of each window, as learned, by the window's name."""
+    in_flight: tuple[float, ...] = ()
+    """When each request was sent that this process has not seen the end of. Not written down."""
+    mean_units: float = 0.0
+    """Of this process's latest answers. Not written down."""
     models: tuple[str, ...] | None = None
     """The provider's own list of what this account may use. None was never read."""
     models_at: float | None = None

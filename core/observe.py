@@ -35,6 +35,8 @@ class Observation:
     """Of the thinking in it."""
     tool_calls: tuple[str, ...] = ()
     """Their ids."""
+    model: str | None = None
+    """Who answered, as the provider spells it."""
     windows: tuple[Window, ...] = ()
     """Limits that were told inside the stream."""
 
@@ -54,6 +56,7 @@ class Tap:
         self._json = bytearray()
         self._first_content_at: float | None = None
         self._tokens = Tokens()
+        self._model: str | None = None
         self._ended = False
         self._error: str | None = None
         self._signatures: list[str] = []
@@ -85,6 +88,7 @@ class Tap:
         if not self._streamed and whole:
             message = _json_message(bytes(self._json))
             self._tokens = messages.tokens(message)
+            self._model = messages.model(message)
             self._signatures += messages.made_signatures(message)
             self._tool_calls += messages.made_calls(message)
         self._json.clear()
@@ -97,6 +101,7 @@ class Tap:
             self._error,
             tuple(self._signatures),
             tuple(self._tool_calls),
+            self._model,
             tuple(self._windows.values()),
         )
 
@@ -106,6 +111,7 @@ class Tap:
             self._first_content_at = now
         if note.tokens is not None:
             self._tokens = self._tokens.updated(note.tokens)
+        self._model = note.model or self._model
         if note.signature is not None:
             self._signatures.append(note.signature)
         if note.tool_call is not None:

@@ -1,5 +1,6 @@
 """How far a window is, measured against the clock. Pure arithmetic: `now` is an argument."""
 
+import re
 from dataclasses import replace
 
 from core.model import Source, Window, WindowView
@@ -9,6 +10,20 @@ UNSAID_S = 3600.0
 """What a spent window lasts that says neither its reset nor its length. Such ones are read off
 answers alone: excluded for good, the account would have no answer that says otherwise."""
 
+JUST_RESET = 0.5
+"""How sure it is that a window past its reset is unused: others may have begun on it."""
+AGELESS_S = 86400.0
+"""Over what a figure fades whose window has no length."""
+
+
+def binds(window: Window, model: str) -> bool:
+    """Whether a window limits the provider's model: a scoped one binds its family alone."""
+    return window.scope is None or f" {_words(window.scope)} " in f" {_words(model)} "
+
+
+def _words(name: str) -> str:
+    return " ".join(re.findall(r"[a-z0-9]+", name.lower()))
+
 
 def current(window: Window, now: float) -> Window:
     """The window as it must be by now: past its reset it counts as just reset, as an estimate."""
@@ -16,7 +31,13 @@ def current(window: Window, now: float) -> Window:
     if window.resets_at is None or window.resets_at > now:
         return window
     resets_at = None if window.duration_s is None else now + window.duration_s
-    return replace(window, used_percent=0.0, resets_at=resets_at, source=Source.ESTIMATE)
+    return replace(
+        window,
+        used_percent=0.0,
+        resets_at=resets_at,
+        source=Source.ESTIMATE,
+        confidence=JUST_RESET * window.confidence,
+    )
 
 
 def _with_reset(window: Window, now: float) -> Window:
@@ -45,7 +66,14 @@ def view(window: Window, now: float) -> WindowView:
     """The window by now, with its pace: used minus elapsed, in percentage points, not rounded."""
     window = current(window, now)
     elapsed = elapsed_percent(window, now)
-    return WindowView(window, elapsed, None if elapsed is None else window.used_percent - elapsed)
+    delta = None if elapsed is None else window.used_percent - elapsed
+    return WindowView(window, elapsed, delta, _confidence(window, now))
+
+
+def _confidence(window: Window, now: float) -> float:
+    """A figure is worth less the more of its window has gone by since it was read."""
+    age = max(now - window.as_of, 0.0) / (window.duration_s or AGELESS_S)
+    return window.confidence * max(1.0 - age, 0.0)
 
 
 def runs_out_in(seen: WindowView, now: float) -> float | None:

@@ -16,6 +16,7 @@ class Forward:
     route: Route
     credential: Credential
     provider: Provider
+    sent_at: float
     thinking_removed: int = 0
     """Signed blocks of another account, which this one would refuse."""
 

@@ -16,6 +16,7 @@ from core.model import (
     Headers,
     HttpRequest,
     HttpResponse,
+    Secret,
     Usage,
     Window,
     Wire,
@@ -29,6 +30,23 @@ Raises `UsageError` where the answer is not a reading."""
 
 type ModelsFlow = Generator[HttpRequest, HttpResponse, tuple[str, ...]]
 """Likewise, for the provider's list of the models that this account may use on each wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What a token endpoint gave. The old refresh token is dead where there is a new one."""
+
+    access: Secret
+    refresh: Secret | None
+    """None: the old one stays."""
+    expires_at: float
+    account_id: str | None = None
+
+
+type RefreshFlow = Generator[HttpRequest, HttpResponse, Renewed]
+"""Yields requests that are whole (the refresh token is in the body), returns the new tokens.
+
+Raises `RefreshError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +132,11 @@ class Provider:
     has_usage: Callable[[Credential], bool] = lambda _: True
     usage_interval_s: float = 300.0
     """How often the endpoint may be asked."""
+    refresh: Callable[[str, Secret, float], RefreshFlow] | None = None
+    """New tokens for a sign-in that expires, from the complete token URL, its refresh token and the
+    time of asking. None: its tokens do not expire, or cannot be renewed."""
+    token_url: str | None = None
+    """The one address that a refresh token is sent to: a configured base URL does not move it."""
     models: Callable[[str, Wire], ModelsFlow] | None = None
     """From the base URL."""
     models_interval_s: float = 86400.0
@@ -121,10 +144,19 @@ class Provider:
 
 def get(url: str, headers: Headers) -> HttpRequest:
     """A GET of a complete URL."""
+    return _request("GET", url, headers, b"")
+
+
+def post(url: str, headers: Headers, body: bytes) -> HttpRequest:
+    """A POST to a complete URL."""
+    return _request("POST", url, headers, body)
+
+
+def _request(method: str, url: str, headers: Headers, body: bytes) -> HttpRequest:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return HttpRequest("GET", parts.scheme, parts.hostname or "", port, path, headers)
+    return HttpRequest(method, parts.scheme, parts.hostname or "", port, path, headers, body)
 
 
 def header(headers: Iterable[tuple[str, str]], name: str) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 
-from core import pace
+from core import estimate, pace
 from core.model import (
     AccountKind,
     Ask,
@@ -17,7 +17,6 @@ from core.model import (
     Route,
     State,
     Verdict,
-    Window,
     WindowView,
 )
 
@@ -71,22 +70,13 @@ def decide(
     return Route(verdicts[0], _reason(verdicts), verdicts)
 
 
-def binds(window: Window, model: str) -> bool:
-    """Whether a window limits the provider's model: a scoped one binds its family alone."""
-    return window.scope is None or f" {_words(window.scope)} " in f" {_words(model)} "
-
-
-def _words(name: str) -> str:
-    return " ".join(re.findall(r"[a-z0-9]+", name.lower()))
-
-
 def _judge(candidate: Candidate, state: State, now: float, order: int) -> _Judged:
     last = (Rank.METERED, 0)
     if candidate.account is None:
         why = candidate.problem or "no credential"
         return _Judged(Verdict(candidate, False, None, (), why), last, 0.0, order)
-    known = state.of(candidate.account).windows.values()
-    views = tuple(pace.view(w, now) for w in known if binds(w, candidate.provider_model))
+    known = estimate.carried(state.of(candidate.account), now)
+    views = tuple(pace.view(w, now) for w in known if pace.binds(w, candidate.provider_model))
     carrier = longest(views)
     score = None if carrier is None else carrier.pace_delta
     if candidate.problem is not None:

@@ -1,10 +1,16 @@
 """What is known, and how an event changes it. Pure: no clock, no I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from core.model import Account, AccountState, State, Usage, Window
+from core import estimate
+from core.model import Account, AccountState, Cost, Source, State, Tokens, Usage, Window
+
+type Meter = Mapping[str, Mapping[str, float]]
+
+MEAN_STEP = 0.2
+"""How much the latest answer weighs in the mean of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,27 @@ class LimitsSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestSent:
+    """A request is on its way to the provider, and will take of the account's windows."""
+
+    account: Account
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """A request is over. One that was only watched has no `sent_at`."""
+
+    account: Account
+    model: str
+    """As the provider spells it."""
+    tokens: Tokens
+    sent_at: float | None
+    writer: str
+    """Which process counted it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelsRead:
     """The provider's model list was read."""
 
@@ -45,7 +72,7 @@ class ModelsRead:
     at: float
 
 
-type Event = UsageRead | UsageFailed | LimitsSeen | ModelsRead
+type Event = UsageRead | UsageFailed | LimitsSeen | RequestSent | RequestEnded | ModelsRead
 
 
 def apply(state: State, event: Event) -> State:
@@ -53,8 +80,7 @@ def apply(state: State, event: Event) -> State:
     match event:
         case UsageRead(usage=usage, at=at, poll_after=poll_after):
             known = replace(
-                known,
-                windows=_newest(known.windows, {w.name: w for w in usage.windows}),
+                _read(known, usage.windows, _later(known.read_at, at if usage.windows else None)),
                 plan=usage.plan or known.plan,
                 polled_at=at,
                 poll_after=poll_after,
@@ -72,7 +98,11 @@ def apply(state: State, event: Event) -> State:
                 limited_until=poll_after if limited else None,
             )
         case LimitsSeen(windows=windows):
-            known = replace(known, windows=_newest(known.windows, {w.name: w for w in windows}))
+            known = _read(known, windows, known.read_at)
+        case RequestSent(at=at):
+            known = replace(known, in_flight=(*known.in_flight, at))
+        case RequestEnded(model=model, tokens=tokens, sent_at=sent_at, writer=writer):
+            known = _passed(known, model, estimate.units(tokens), sent_at, writer)
         case ModelsRead(models=models, at=at):
             known = replace(known, models=models, models_at=at)
         case _:
@@ -92,8 +122,9 @@ def merge(ours: State, theirs: State) -> State:
 def _merge_account(ours: AccountState, theirs: AccountState) -> AccountState:
     polled = ours if (ours.polled_at or 0.0) >= (theirs.polled_at or 0.0) else theirs
     listed = ours if (ours.models_at or 0.0) >= (theirs.models_at or 0.0) else theirs
+    read_at = _later(ours.read_at, theirs.read_at)
     return AccountState(
-        windows=_newest(theirs.windows, ours.windows),
+        windows=_without_unsaid(_newest(theirs.windows, ours.windows), read_at),
         plan=polled.plan or ours.plan or theirs.plan,
         polled_at=polled.polled_at,
         poll_after=polled.poll_after,
@@ -102,7 +133,79 @@ def _merge_account(ours: AccountState, theirs: AccountState) -> AccountState:
         limited_until=polled.limited_until,
         models=listed.models,
         models_at=listed.models_at,
+        read_at=read_at,
+        metered=_most(ours.metered, theirs.metered),
+        costs=_newest_costs(theirs.costs, ours.costs),
+        in_flight=ours.in_flight,
+        mean_units=ours.mean_units,
     )
+
+
+def _read(known: AccountState, windows: Iterable[Window], read_at: float | None) -> AccountState:
+    """With these readings, each marked with the tokens that had passed by then."""
+    marked = {w.name: replace(w, mark=estimate.metered(w, known.metered)) for w in windows}
+    costs = dict(known.costs)
+    for name, window in marked.items():
+        held = known.windows.get(name)
+        cost = None if held is None else estimate.learned(known, held, window)
+        if cost is not None:
+            costs[name] = cost
+    newest = _without_unsaid(_newest(known.windows, marked), read_at)
+    return replace(known, windows=newest, costs=costs, read_at=read_at)
+
+
+def _without_unsaid(windows: Mapping[str, Window], read_at: float | None) -> dict[str, Window]:
+    """Without those that the usage endpoint told of once and, asked again, no longer does."""
+    return {
+        name: window
+        for name, window in windows.items()
+        if window.source is not Source.ENDPOINT or read_at is None or window.as_of >= read_at
+    }
+
+
+def _passed(
+    known: AccountState, model: str, units: float, sent_at: float | None, writer: str
+) -> AccountState:
+    under_way = list(known.in_flight)
+    if sent_at in under_way:
+        under_way.remove(sent_at)
+    if units <= 0.0:
+        return replace(known, in_flight=tuple(under_way))
+    by_writer = known.metered.get(model, {})
+    counted = {**by_writer, writer: by_writer.get(writer, 0.0) + units}
+    mean = known.mean_units
+    return replace(
+        known,
+        in_flight=tuple(under_way),
+        metered={**known.metered, model: counted},
+        mean_units=units if mean <= 0.0 else mean + MEAN_STEP * (units - mean),
+    )
+
+
+def _later(one: float | None, other: float | None) -> float | None:
+    return max((at for at in (one, other) if at is not None), default=None)
+
+
+def _most(ours: Meter, theirs: Meter) -> Meter:
+    """Each writer's count where it is furthest: they only grow."""
+    return {
+        model: {
+            writer: max(
+                ours.get(model, {}).get(writer, 0.0), theirs.get(model, {}).get(writer, 0.0)
+            )
+            for writer in {**theirs.get(model, {}), **ours.get(model, {})}
+        }
+        for model in {**theirs, **ours}
+    }
+
+
+def _newest_costs(old: Mapping[str, Cost], new: Mapping[str, Cost]) -> dict[str, Cost]:
+    merged = dict(old)
+    for name, cost in new.items():
+        held = merged.get(name)
+        if held is None or held.at <= cost.at:
+            merged[name] = cost
+    return merged
 
 
 def _newest(old: Mapping[str, Window], new: Mapping[str, Window]) -> dict[str, Window]:

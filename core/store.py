@@ -4,6 +4,7 @@ Reads, merges and writes. No clock of its own, and nothing in the file is a secr
 """
 
 import os
+import secrets
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -14,7 +15,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 from core.errors import StateError
-from core.model import AccountState, Source, State, Window
+from core.model import AccountState, Cost, Source, State, Window
 from core.state import merge
 
 FILE_NAME = "state.json"
@@ -23,6 +24,7 @@ _VERSION = 1
 _LARGEST = 16 * 2**20
 _LOCK_TIMEOUT_S = 5.0
 _BAD_KEPT = 3
+_WRITERS = 64
 _FORGET_AFTER_S = 40 * 86400.0
 _CLOCK_SLACK_S = 86400.0
 _LAST_MOMENT = 253402300799.0  # the last second of 9999: no later time can be shown
@@ -35,6 +37,7 @@ def _moment(value: Any) -> Any:
 
 
 type _Time = Annotated[FiniteFloat, Field(ge=0, le=_LAST_MOMENT)]
+type _Count = Annotated[FiniteFloat, Field(ge=0)]
 type _Moment = Annotated[FiniteFloat | None, BeforeValidator(_moment)]
 
 
@@ -49,6 +52,14 @@ class _Window(_Part):
     source: Source
     as_of: _Time
     scope: str | None = None
+    confidence: Annotated[FiniteFloat, Field(ge=0, le=1)] = 1.0
+    mark: _Count = 0.0
+
+
+class _Cost(_Part):
+    percent: FiniteFloat
+    units: Annotated[FiniteFloat, Field(gt=0)]
+    at: _Time
 
 
 class _Account(_Part):
@@ -61,6 +72,9 @@ class _Account(_Part):
     limited_until: _Moment = None
     models: tuple[str, ...] | None = None
     models_at: _Moment = None
+    read_at: _Moment = None
+    metered: dict[str, dict[str, _Count]] = Field(default_factory=dict)
+    costs: dict[str, _Cost] = Field(default_factory=dict)
 
 
 class _File(_Part):
@@ -74,6 +88,8 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file = folder / FILE_NAME
+        self._writer: str | None = None
+        self._writer_lock: FileLock | None = None
         self.problem: StateError | None = None
 
     def load(self) -> State:
@@ -99,6 +115,27 @@ class Store:
         except _FAILURES as error:
             refusal = self._error(f"cannot be written ({_why(error)})")
         raise refusal
+
+    @property
+    def writer(self) -> str:
+        """Which of the processes that count at the same time this is: `0`, `1` …
+
+        Held for the life of this store; the next process that takes it goes on counting there.
+        """
+        if self._writer is None:
+            self._writer = self._take_writer()
+        return self._writer
+
+    def _take_writer(self) -> str:
+        with suppress(*_FAILURES):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for number in range(_WRITERS):
+                lock = FileLock(self._folder / f"writer-{number}.lock", timeout=0, mode=0o600)
+                with suppress(Timeout):
+                    lock.acquire()
+                    self._writer_lock = lock
+                    return str(number)
+        return f"p{secrets.token_hex(4)}"
 
     def _lock(self) -> FileLock:
         return FileLock(f"{self._file}.lock", timeout=_LOCK_TIMEOUT_S, mode=0o600)
@@ -181,7 +218,8 @@ def _loaded(raw: bytes) -> State:
 
 def _account(known: _Account) -> AccountState:
     windows = {name: Window(name, **dict(window)) for name, window in known.windows.items()}
-    return AccountState(**{**dict(known), "windows": windows})
+    costs = {name: Cost(**dict(cost)) for name, cost in known.costs.items()}
+    return AccountState(**{**dict(known), "windows": windows, "costs": costs})
 
 
 def _dumped(state: State) -> bytes:

@@ -601,8 +601,9 @@ def test_the_headers_of_an_answer_are_the_newest_reading(rig: Rig) -> None:
 
 def test_headers_without_limits_change_nothing(rig: Rig) -> None:
     rig.uses(anthropic=10, github_copilot=60)
+    forward = rig.forward()
     before = rig.engine.state
-    rig.engine.observe_headers(rig.forward(), 200, (("content-type", "text/plain"),))
+    rig.engine.observe_headers(forward, 200, (("content-type", "text/plain"),))
     assert rig.engine.state is before
 
 

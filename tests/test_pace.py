@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core import pace
 from core.model import Source, Window, WindowView
-from core.pace import UNSAID_S, current, elapsed_percent, headroom_ratio, view
+from core.pace import UNSAID_S, binds, current, elapsed_percent, headroom_ratio, view
 from core.reading import month_before
 
 NOW = 1_795_000_000.0
@@ -69,14 +69,17 @@ def test_a_second_before_its_end_it_still_counts() -> None:
 @pytest.mark.parametrize("used", [0.0, 70.0, 100.0, 130.0])
 def test_past_its_reset_it_is_just_reset_as_an_estimate(used: float, past: float) -> None:
     window = replace(week(used, 0), resets_at=NOW - past)
-    just_reset = replace(window, used_percent=0.0, resets_at=NOW + WEEK, source=Source.ESTIMATE)
-    assert view(window, NOW) == WindowView(just_reset, 0.0, 0.0)
+    just_reset = replace(
+        window, used_percent=0.0, resets_at=NOW + WEEK, source=Source.ESTIMATE, confidence=0.5
+    )
+    assert view(window, NOW) == WindowView(just_reset, 0.0, 0.0, confidence=0.5)
 
 
 def test_past_its_reset_a_window_without_a_length_says_only_that_it_is_not_used() -> None:
     window = Window("session", 100, NOW, None, Source.HEADER, NOW - 60)
-    just_reset = Window("session", 0.0, None, None, Source.ESTIMATE, NOW - 60)
-    assert view(window, NOW) == WindowView(just_reset, None, None)
+    just_reset = Window("session", 0.0, None, None, Source.ESTIMATE, NOW - 60, confidence=0.5)
+    faded = 0.5 * (1 - 60 / pace.AGELESS_S)
+    assert view(window, NOW) == WindowView(just_reset, None, None, confidence=faded)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,7 @@ def test_a_window_that_has_not_begun_is_on_pace() -> None:
     """A.1: `{"utilization": 0.0, "resets_at": null}`. Zero was read: that is not unknown."""
     window = Window("seven_day", 0.0, None, WEEK, Source.ENDPOINT, NOW - 60)
     begun = replace(window, resets_at=NOW + WEEK, source=Source.ESTIMATE)
-    assert view(window, NOW) == WindowView(begun, 0.0, 0.0)
+    assert view(window, NOW) == WindowView(begun, 0.0, 0.0, confidence=1 - 60 / WEEK)
 
 
 @pytest.mark.parametrize(("duration", "lasts"), [(None, UNSAID_S), (WEEK, WEEK)])
@@ -120,7 +123,8 @@ def test_a_month_is_as_long_as_the_calendar_says(year: int, month: int) -> None:
     window = Window("month", 50, end, month_before(end), Source.ENDPOINT, start)
     assert window.duration_s == days * 86400
     assert view(window, start).elapsed_percent == 0.0
-    assert view(window, start + days * 43200) == WindowView(window, 50.0, 0.0)
+    seen = view(window, start + days * 43200)
+    assert (seen.window, seen.elapsed_percent, seen.pace_delta) == (window, 50.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -209,3 +213,43 @@ def test_when_it_runs_out_at_this_rate(used, elapsed, seconds):
 def test_without_a_length_nobody_knows_when_it_runs_out():
     seen = pace.view(Window("session", 50.0, 1e9, None, Source.HEADER, 1.0), 1.0)
     assert pace.runs_out_in(seen, 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "model", "expected"),
+    [
+        (None, "claude-sonnet-4-5", True),
+        ("opus", "claude-opus-4-5", True),
+        ("opus", "claude-opus-4.5", True),
+        ("opus", "claude-opus-4-5-20251101", True),
+        ("opus", "anthropic/claude-opus-4.5:beta", True),
+        ("opus", "Claude_Opus_4", True),
+        ("opus", "claude-sonnet-4-5", False),
+        ("opus", "claude-opusculum", False),
+        ("sonnet", "claude-opus-4-5", False),
+        ("", "claude-opus-4-5", False),
+        ("GPT-5.3-Codex-Spark", "gpt-5.3-codex-spark", True),
+        ("gpt-5.3-codex-spark", "openai/gpt-5-3-codex-spark", True),
+        ("gpt-5.3-codex-spark", "gpt-5.3-codex", False),
+        ("gpt-5.3-codex", "gpt-5.30-codex", False),
+        ("gpt-5-codex", "gpt-5.3-codex", False),
+    ],
+)
+def test_a_scoped_window_binds_its_family_alone(
+    scope: str | None,
+    model: str,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    assert binds(replace(week(1, 1), scope=scope), model) is expected
+
+
+@pytest.mark.parametrize(
+    ("age", "confidence"), [(0.0, 1.0), (WEEK / 4, 0.75), (2 * WEEK, 0.0), (-60.0, 1.0)]
+)
+def test_a_figure_fades_over_its_window(age: float, confidence: float) -> None:
+    read = replace(week(10, 0), as_of=NOW - age)
+    assert view(read, NOW).confidence == confidence
+
+
+def test_an_estimate_is_no_surer_than_it_was_made() -> None:
+    assert view(replace(week(10, 0), confidence=0.5, as_of=NOW - WEEK / 2), NOW).confidence == 0.25

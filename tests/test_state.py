@@ -34,7 +34,7 @@ def test_nothing_is_known_of_a_new_account() -> None:
 def test_a_reading() -> None:
     usage = Usage((window("five_hour", 10, 5), window("month", 20, 4)), "max")
     known = after(UsageRead(ME, usage, at=5, poll_after=305))
-    assert known == knowing(*usage.windows, plan="max", polled_at=5, poll_after=305)
+    assert known == knowing(*usage.windows, plan="max", polled_at=5, poll_after=305, read_at=5)
     assert known.as_of == 5
 
 
@@ -74,6 +74,7 @@ def test_headers_name_some_windows_and_the_others_stay() -> None:
         plan="max",
         polled_at=1,
         poll_after=2,
+        read_at=1,
     )
 
 
@@ -85,7 +86,13 @@ def test_a_failure_keeps_what_was_known_and_counts() -> None:
         UsageFailed(ME, "it said 429", at=5, poll_after=9),
     )
     assert known == knowing(
-        window("a", 1, 1), plan="max", polled_at=5, poll_after=9, failures=2, error="it said 429"
+        window("a", 1, 1),
+        plan="max",
+        polled_at=5,
+        poll_after=9,
+        failures=2,
+        error="it said 429",
+        read_at=1,
     )
 
 
@@ -151,6 +158,11 @@ def _read_at(name: str, at: float) -> Window:
     return window(name, at, at)  # a reading of one window at one time is one reading
 
 
+def _told(name: str, at: float) -> Window:
+    """By the usage endpoint, which tells of windows that no header does."""
+    return window(f"told {name}", at, at, Source.ENDPOINT)
+
+
 _EVENT: st.SearchStrategy[Event] = st.one_of(
     st.builds(
         lambda account, names, at: LimitsSeen(account, tuple(_read_at(n, at) for n in names)),
@@ -160,7 +172,7 @@ _EVENT: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(
         lambda account, names, at: UsageRead(
-            account, Usage(tuple(_read_at(n, at) for n in names)), at, at + 1
+            account, Usage(tuple(_told(n, at) for n in names)), at, at + 1
         ),
         _ACCOUNT,
         st.sets(_NAMES),

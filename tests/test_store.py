@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from core import store as store_module
 from core.errors import StateError
-from core.model import AccountState, Source, State, Window
+from core.model import AccountState, Cost, Source, State, Window
 from core.store import Store
 
 NOW = 1_790_000_000.0
@@ -48,6 +48,9 @@ FULL = State(
             error="it said 503",
             models=("claude-sonnet-4.5",),
             models_at=NOW - 7,
+            read_at=NOW - 5,
+            metered={"claude-sonnet-4.5": {"0": 12.5, "1": 3.0}},
+            costs={"five_hour": Cost(3.0, 1200.0, NOW - 9)},
         ),
         "github-copilot/ba9876543210": AccountState(polled_at=NOW),
     }
@@ -91,6 +94,8 @@ def test_the_format(tmp_path: Path) -> None:
                         "source": "header",
                         "as_of": NOW,
                         "scope": None,
+                        "confidence": 1.0,
+                        "mark": 0.0,
                     }
                 },
                 "plan": None,
@@ -101,6 +106,9 @@ def test_the_format(tmp_path: Path) -> None:
                 "limited_until": None,
                 "models": None,
                 "models_at": None,
+                "read_at": None,
+                "metered": {},
+                "costs": {},
             }
         },
     }

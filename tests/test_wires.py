@@ -285,7 +285,7 @@ def test_an_event_of_any_shape_is_survived(kind: str, message: Any, usage: Any, 
 def test_figures_that_are_none_say_nothing(usage: dict[str, Any]) -> None:
     def figure(name: str) -> int | None:
         value = usage.get(name)
-        return value if type(value) is int else None
+        return value if type(value) is int and 0 <= value <= 10**9 else None
 
     assert messages.tokens({"usage": usage}) == Tokens(*[figure(name) for name in USAGE])
 

@@ -27,6 +27,8 @@ SYNTHETIC_ATTACHMENT = "Attached media from tool result:"
 """OpenCode 1.18.33 puts a tool's images in a user message of its own, with this text."""
 
 _SIGNED = re.compile(spelled("signature").pattern + b"|" + spelled("redacted_thinking").pattern)
+_MODEL = re.compile(r"[\w.:/@-]{1,100}", re.ASCII)
+_MOST_TOKENS = 10**9
 _IMAGE = spelled("image")
 
 
@@ -204,7 +206,8 @@ def note(event: Event) -> StreamNote:
     match data.get("type"):
         case "message_start":
             message = data.get("message")
-            return StreamNote(tokens=tokens(message if isinstance(message, dict) else {}))
+            started = message if isinstance(message, dict) else {}
+            return StreamNote(tokens=tokens(started), model=model(started))
         case "content_block_start":
             block = data.get("content_block")
             kind = _text(block, "type")
@@ -232,6 +235,12 @@ def _text(value: object, key: str) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
+def model(message: dict[str, Any]) -> str | None:
+    """Who an answer is by; None where it does not say so in as many words."""
+    name = _text(message, "model")
+    return name if name is not None and _MODEL.fullmatch(name) else None
+
+
 def tokens(message: dict[str, Any]) -> Tokens:
     """The figures of a message's `usage`; a missing one is None."""
     usage = message.get("usage")
@@ -239,7 +248,7 @@ def tokens(message: dict[str, Any]) -> Tokens:
 
     def count(key: str) -> int | None:
         value = figures.get(key)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+        return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
     return Tokens(
         input=count("input_tokens"),

@@ -147,7 +147,7 @@ def forward(**changes) -> Forward:
         b"hello",
     )
     credential = Credential(CredentialType.OAUTH, Secret(TOKEN), "a test", "abc")
-    made = Forward(request, Ask(Wire.MESSAGES, "m"), None, credential, known()["anthropic"])
+    made = Forward(request, Ask(Wire.MESSAGES, "m"), None, credential, known()["anthropic"], 0.0)
     return replace(made, **changes)
 
 

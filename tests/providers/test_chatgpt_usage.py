@@ -9,7 +9,7 @@ from asking import KEY, TOKEN, asks, read, recorded, refused
 
 from core.model import AccountKind, CredentialType, HttpRequest, Source, Usage, Window
 from core.providers.chatgpt import PROVIDER
-from core.routing import binds
+from core.pace import binds
 from core.sse import Event
 
 NOW = 1_766_939_068.0

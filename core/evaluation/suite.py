@@ -1,0 +1,212 @@
+"""The committed set: 24 workloads of 30 days, each with its accounts, by name.
+
+A table. What it says of a workload is relative; `build` makes requests and capacities of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from random import Random
+
+from core.errors import LimitRouterError
+from core.evaluation.fleet import Monthly, Plan, Subject, Weekly, sized
+from core.evaluation.workload import Pattern, Request, sessions
+from core.reading import DAY
+
+START = 1773619200.0
+"""2026-03-16, a Monday, 00:00 UTC: a month ends within the 30 days."""
+DAYS = 30
+REQUESTS_A_DAY = 550
+OUTSIDE = 0.2
+"""The share of an account's use that passes by the router, in life."""
+
+LARGE, MEDIUM, SMALL = "large", "medium", "small"
+MODELS = ((LARGE, 0.35), (MEDIUM, 0.5), (SMALL, 0.15))
+ALL = frozenset({LARGE, MEDIUM, SMALL})
+LESSER = frozenset({MEDIUM, SMALL})
+USD_PER_TOKEN = 3e-6
+
+FLEETS: dict[str, tuple[Plan, ...]] = {
+    "week+month": (
+        Weekly("week", ALL, 1.0, 1 / 8, 2.4 * DAY),
+        Monthly("month", ALL, 1.0),
+    ),
+    "two-weeks": (
+        Weekly("week-1", ALL, 1.0, 1 / 8, 1.2 * DAY),
+        Weekly("week-2", ALL, 1.8, 1 / 6, 4.7 * DAY),
+    ),
+    "large-week": (
+        Weekly("week", ALL, 1.5, 1 / 7, 5.5 * DAY, of_model=(LARGE, 0.4)),
+        Monthly("month", ALL, 0.8),
+    ),
+    "three": (
+        Weekly("week-1", ALL, 1.0, 1 / 8, 0.8 * DAY),
+        Weekly("week-2", ALL, 1.0, 1 / 8, 4.1 * DAY),
+        Monthly("month", LESSER, 0.9),
+    ),
+    "week+key": (
+        Weekly("week", ALL, 1.6, 1 / 7, 3.3 * DAY),
+        Monthly("key", ALL, 0.6, USD_PER_TOKEN),
+    ),
+    "week+month+key": (
+        Weekly("week", ALL, 1.0, 1 / 7, 6.2 * DAY),
+        Monthly("month", LESSER, 0.9),
+        Monthly("key", ALL, 0.4, USD_PER_TOKEN),
+    ),
+    "four": (
+        Weekly("week-1", ALL, 1.2, 1 / 7, 1.9 * DAY, of_model=(LARGE, 0.45)),
+        Weekly("week-2", ALL, 0.7, 1 / 8, 5.2 * DAY),
+        Monthly("month", LESSER, 0.8),
+        Monthly("key", ALL, 0.4, USD_PER_TOKEN),
+    ),
+    "divided": (
+        Weekly("week-1", ALL, 1.0, 1 / 7, 2.7 * DAY),
+        Weekly("week-2", frozenset({LARGE}), 0.4, 1 / 6, 0.3 * DAY),
+        Monthly("month", LESSER, 0.8),
+    ),
+}
+LOADS: dict[Pattern, tuple[float, ...]] = {
+    Pattern.CALM: (0.95, 1.05, 1.0, 1.1, 0.5, 1.15, 0.9, 1.5),
+    Pattern.BURSTY: (1.1, 0.7, 0.95, 1.0, 1.05, 0.92, 2.0, 1.08),
+    Pattern.WEEKEND: (0.8, 1.0, 1.3, 0.9, 1.2, 0.98, 1.12, 0.6),
+}
+"""Demand as a share of the capacity of all accounts, in the order of the fleets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One row of the set."""
+
+    name: str
+    pattern: Pattern
+    load: float
+    fleet: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A request that reaches an account past the router."""
+
+    at: float
+    account: str
+    model: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What keeps readings from being perfect."""
+
+    interval: float = 300.0
+    """Seconds between readings."""
+    noise: float = 3.0
+    """Percentage points, at most, up or down."""
+    seed: int = 0
+    unread: str | None = None
+    """The account of which nothing is known from `unread_from` to `unread_until`."""
+    unread_from: float = 0.0
+    unread_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A workload and the accounts that it meets. Requests are in the order of time."""
+
+    name: str
+    start: float
+    end: float
+    subjects: tuple[Subject, ...]
+    requests: tuple[Request, ...] = field(repr=False)
+    outside: tuple[Outside, ...] = field(default=(), repr=False)
+    life: Life | None = None
+    """None reads every window as it is, at every decision."""
+
+    @property
+    def load(self) -> float:
+        """Demand as a share of capacity, use from outside included."""
+        demand = sum(r.tokens for r in self.requests) + sum(o.tokens for o in self.outside)
+        return demand / sum(it.capacity for it in self.subjects)
+
+
+SUITE: dict[str, Spec] = {
+    spec.name: spec
+    for spec in (
+        Spec(f"{pattern}-{fleet}", pattern, load, fleet, 100 * row + column)
+        for row, (pattern, loads) in enumerate(LOADS.items(), 1)
+        for column, (fleet, load) in enumerate(zip(FLEETS, loads, strict=True))
+    )
+}
+QUICK = ("calm-week+month", "bursty-large-week", "weekend-week+month+key")
+"""Few that differ in all: for a first look."""
+
+
+def build(spec: Spec, *, days: int = DAYS, seed: int = 0, life: bool = False) -> Case:
+    """Requests and accounts of a row. In life the router's own demand is the same: accounts are
+    larger by what comes from outside."""
+    end = START + days * DAY
+    rng = Random(f"{spec.seed}/{seed}")
+    requests = _own(spec.pattern, end, days * REQUESTS_A_DAY, rng)
+    return over(spec, requests, START, end, seed=seed, life=life)
+
+
+def over(
+    spec: Spec, requests: tuple[Request, ...], start: float, end: float, *, seed: int, life: bool
+) -> Case:
+    """Requests, from wherever they are, before the accounts of a row, at its load."""
+    capacity = sum(r.tokens for r in requests) / spec.load
+    subjects = sized(FLEETS[spec.fleet], capacity, start, end)
+    if not life:
+        return Case(spec.name, start, end, subjects, requests)
+    larger = tuple(_larger(it, 1.0 / (1.0 - OUTSIDE)) for it in subjects)
+    rng = Random(f"{spec.seed}/{seed}/life")
+    drawn = chain.from_iterable(_outside(spec, it, start, end, rng) for it in larger)
+    outside = tuple(sorted(drawn, key=lambda it: it.at))
+    unread = rng.choice(larger).account.id
+    day = start + rng.randrange(max(int((end - start) // DAY), 1)) * DAY
+    bad = Life(seed=rng.randrange(2**32), unread=unread, unread_from=day, unread_until=day + DAY)
+    return Case(f"{spec.name}", start, end, larger, requests, outside, bad)
+
+
+def named(name: str) -> Spec:
+    """Raises EvaluationError where the set has none of this name."""
+    try:
+        return SUITE[name]
+    except KeyError:
+        known = ", ".join(SUITE)
+        raise EvaluationError(f"no workload is called {name}; there are {known}") from None
+
+
+class EvaluationError(LimitRouterError):
+    """What was asked of the evaluation cannot be done."""
+
+
+def _own(pattern: Pattern, end: float, count: int, rng: Random) -> tuple[Request, ...]:
+    found: list[Request] = []
+    for session in sessions(pattern, MODELS, START, end, rng):
+        found += session
+        if len(found) >= count:
+            break
+    return tuple(sorted(found, key=lambda it: (it.at, it.session)))
+
+
+def _outside(
+    spec: Spec, subject: Subject, start: float, end: float, rng: Random
+) -> Sequence[Outside]:
+    if subject.metered:
+        return ()
+    models = tuple((name, share) for name, share in MODELS if name in subject.models)
+    wanted = OUTSIDE * spec.load * subject.capacity
+    found: list[Outside] = []
+    for session in sessions(spec.pattern, models, start, end, rng):
+        if wanted <= 0.0:
+            break
+        found += [Outside(r.at, subject.account.id, r.model, r.tokens) for r in session]
+        wanted -= sum(r.tokens for r in session)
+    return found
+
+
+def _larger(subject: Subject, factor: float) -> Subject:
+    return subject if subject.metered else subject.scaled(factor)
+
+
