@@ -155,10 +155,12 @@ class LimitRouter:
                 self._answer(flow, failure(original, 503, _NOT_CONFIGURED))
             return
         peer = None if flow.is_replay else _peer(flow)
-        plan = engine.plan(original, peer=peer)
+        connection = None if flow.is_replay else flow.client_conn.id
+        plan = engine.plan(original, peer=peer, connection=connection)
         if plan is None:
             return
         if isinstance(plan, Forward) and FLOWS.unsafe is not None:
+            engine.observe_end(plan, None)
             plan = failure(original, 503, FLOWS.unsafe)
         if isinstance(plan, HttpResponse):
             self._answer(flow, plan)
@@ -167,6 +169,8 @@ class LimitRouter:
 
     def _answer(self, flow: http.HTTPFlow, answer: HttpResponse) -> None:
         flow.response = translate.response_of(answer)
+        if (request_id := flow.response.headers.get("x-limit-router-request")) is not None:
+            flow.metadata["limit_router.request"] = request_id
         if answer.status >= 400:  # noqa: PLR2004
             message = json.loads(answer.body)["error"]["message"]
             flow.marked = REFUSED_MARK
@@ -174,7 +178,7 @@ class LimitRouter:
             log.warning("limit-router: %s: %s", answer.status, message)
 
     def _forward(self, flow: http.HTTPFlow, original: HttpRequest, forward: Forward) -> None:
-        chosen = forward.route.chosen.candidate
+        chosen = forward.route.candidate
         FLOWS.add(flow.id, Routed(original, forward))
         translate.set_request(flow.request, forward.request)
         flow.marked = ROUTED_MARK
@@ -186,6 +190,7 @@ class LimitRouter:
         flow.metadata.update(
             {
                 "limit_router.flow": flow.id,
+                "limit_router.request": forward.request_id,
                 "limit_router.model": forward.ask.model,
                 "limit_router.provider": chosen.provider,
                 "limit_router.provider_model": chosen.provider_model,

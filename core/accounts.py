@@ -16,6 +16,7 @@ from core.provider import Endpoints, Provider, header
 
 HTTPS = 443
 HTTP = 80
+SIGNED_OUT = "signed out: run `opencode auth login`"
 
 
 class Accounts:
@@ -47,6 +48,15 @@ class Accounts:
         """Why the user has to say first that it may be routed to; None where nothing is missing."""
         consent = subject.provider.opt_in(subject.credential.type)
         return None if self._config.provider(subject.provider.id).oauth else consent
+
+    def over(self, subject: Subject, now: float) -> str | None:
+        """Why its token is of no use, and what to do; None where it is of use."""
+        credential = subject.credential
+        if self._credentials.is_signed_out(credential):
+            return SIGNED_OUT
+        if credential.expires_at is not None and credential.expires_at <= now:
+            return f"the sign-in in {credential.source} has expired"
+        return None
 
     def token_url(self, subject: Subject) -> str | None:
         """Where its refresh token is sent."""

@@ -15,7 +15,7 @@ import msgspec
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from core import demo, inspection, report, setup
+from core import demo, inspection, report, setup, why
 from core.engine import Engine
 from core.errors import ConfigError, LimitRouterError
 from core.model import Route
@@ -50,8 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _usage_parser(commands)
     _route_parser(commands)
+    _why_parser(commands)
     _config_parser(commands)
     _demo_parser(commands)
+    _simulate_parser(commands)
     path = commands.add_parser(
         "addon-path", help='print where the addon is: mitmdump -s "$(limit-router addon-path)"'
     )
@@ -95,6 +97,24 @@ def _route_parser(commands: Any) -> None:
     parser.set_defaults(run=_route)
 
 
+def _why_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "why",
+        help="what stood behind a past decision",
+        description="A decision that the proxy made: every candidate, its windows as they were "
+        "then, the reason, and how the request went.",
+    )
+    parser.add_argument(
+        "request",
+        metavar="REQUEST-ID",
+        nargs="?",
+        default=why.LAST,
+        help="as in the answer's x-limit-router-request, or its beginning (default: the last one)",
+    )
+    _json_option(parser)
+    parser.set_defaults(run=_why)
+
+
 def _config_parser(commands: Any) -> None:
     parser = commands.add_parser("config", help="check mitm.yaml, or show what is in effect")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
@@ -124,6 +144,37 @@ def _demo_parser(commands: Any) -> None:
     )
     _json_option(parser)
     parser.set_defaults(run=_demo)
+
+
+def _simulate_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "simulate",
+        help="measure the decisions against the offline optimum, on simulated accounts",
+        description="Drives the real decision through made-up workloads on a virtual clock, with "
+        "simple rules beside it. Without arguments: the committed set, with perfect readings and "
+        "with readings as in life. The figures are the same each time.",
+    )
+    parser.add_argument("--policy", metavar="NAME[,NAME]", help="pace is the router's own decision")
+    parser.add_argument(
+        "--workload", metavar="NAME|FILE", help="one of the set, or a file of JSON lines"
+    )
+    parser.add_argument(
+        "--accounts", metavar="NAME", help="whose accounts, of the set, a FILE's requests meet"
+    )
+    parser.add_argument("--days", type=int, metavar="N", help="how long (default: 30)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="other workloads alike")
+    readings = parser.add_mutually_exclusive_group()
+    readings.add_argument("--perfect", dest="life", action="store_false", default=None)
+    readings.add_argument("--life", dest="life", action="store_true", default=None)
+    parser.add_argument("--quick", action="store_true", help="three workloads of the set")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw use against pace over time"
+    )
+    parser.add_argument(
+        "--log", type=Path, metavar="FILE", help="write each request and who served it"
+    )
+    _json_option(parser)
+    parser.set_defaults(run=_simulate)
 
 
 def _json_option(parser: argparse._ActionsContainer) -> None:
@@ -168,6 +219,12 @@ def _route(options: argparse.Namespace) -> int:
     return OK if isinstance(decision, Route) else NOBODY
 
 
+def _why(options: argparse.Namespace) -> int:
+    found = why.run(setup.build(), options.request)
+    _print(options, found.as_json, found.shown)
+    return OK
+
+
 def _config_check(options: argparse.Namespace) -> int:
     path, warnings = inspection.check_config(options.path)
     lines = [f"{path}: no mistake found."]
@@ -199,6 +256,27 @@ def _demo(options: argparse.Namespace) -> int:
     for fault in result.faults:
         _complain(f"not as expected: {fault}", FAILED)
     return FAILED if result.faults else OK
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    # What it needs takes a second to load, and no other command needs it.
+    from core.evaluation import command  # noqa: PLC0415
+
+    found = command.run(
+        command.Wanted(
+            workload=options.workload,
+            accounts=options.accounts,
+            policies=command.policies(options.policy),
+            days=options.days,
+            seed=options.seed,
+            life=options.life,
+            quick=options.quick,
+            plot=options.plot,
+            log=options.log,
+        )
+    )
+    _print(options, found.as_json, found.shown)
+    return OK
 
 
 def _print(options: argparse.Namespace, as_json: Any, for_people: RenderableType) -> None:

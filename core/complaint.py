@@ -16,6 +16,11 @@ from core.errors import ConfigError
 type Keys = tuple[str | int, ...]
 """The way to a value: names of keys and positions in lists."""
 
+PLAIN, BY_PROVIDER = "[plain]", "[by provider]"
+"""Tags of a value that may have either shape."""
+NO_KEYS = frozenset({"[key]", PLAIN, BY_PROVIDER})
+"""What pydantic puts in the way to a value, and no file has."""
+
 _OURS = "limit_router"
 _LONGEST_SHOWN = 60
 _TOKEN = re.compile(
@@ -84,7 +89,7 @@ def complaint(error: ValidationError, file: str, line: Callable[[Keys], int | No
 
 
 def _one(details: ErrorDetails, file: str, line: Callable[[Keys], int | None]) -> ConfigError:
-    path = tuple(part for part in details["loc"] if part != "[key]")
+    path = tuple(part for part in details["loc"] if part not in NO_KEYS)
     context: Mapping[str, Any] = details.get("ctx", {})
     if details["type"] == _OURS:
         at = (*path, *context["at"])

@@ -11,10 +11,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StrictBool,
     StrictInt,
+    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -22,16 +25,53 @@ from pydantic import (
 )
 
 from core import yamltext
-from core.complaint import complaint, nearest, refuse, shown, unknown_key
+from core.complaint import (
+    BY_PROVIDER,
+    PLAIN,
+    Keys,
+    complaint,
+    nearest,
+    refuse,
+    shown,
+    unknown_key,
+)
 from core.errors import ConfigError
-from core.scalars import BaseUrl, Folder, Network, Number, Seconds, Text, Url
+from core.model import Mode
+from core.scalars import BaseUrl, Folder, Network, Number, Seconds, Text, Url, WorkingHours
 
-type Mode = Literal["pace", "drain", "cheapest", "fastest", "priority"]
+_MODES = ", ".join(Mode)
+
+
+def _mode(value: Any) -> dict[str, float]:
+    """One mode, or several with how much each counts. Order and weights decide together."""
+    weights = {value: 1.0} if isinstance(value, str) else value
+    allowed = f"one of {_MODES}, or a mapping of some of them to weights: {{pace: 3, fastest: 1}}"
+    if not isinstance(weights, dict) or not weights:
+        raise refuse("wrong value", allowed=allowed)
+    for name, weight in weights.items():
+        if name not in list(Mode):
+            hint = nearest(name, list(Mode)) if isinstance(name, str) else None
+            raise refuse("wrong value", found=shown((), name), allowed=allowed, hint=hint)
+        if type(weight) not in (int, float) or not 0.0 < weight <= _HEAVIEST:
+            raise refuse(
+                "not a weight",
+                at=(name,),
+                key=True,
+                found=shown((), weight),
+                allowed="a number above 0",
+            )
+    return {str(name): float(weight) for name, weight in weights.items()}
+
+
+type Modes = Annotated[dict[str, float], BeforeValidator(_mode)]
 
 FILE_NAME = "mitm.yaml"
 VARIABLE = "LIMIT_ROUTER_CONFIG"
 OPTION = "limit_router_config"
 
+type Dollars = Annotated[Number, Field(ge=0)]
+
+_HEAVIEST = 1000.0
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -52,7 +92,9 @@ class _Section(BaseModel):
         return {key: inner for key, inner in value.items() if inner is not None}
 
 
-class Budget(_Section):
+class BudgetConfig(_Section):
+    """What a pay-per-token account may spend, by the calendar in UTC."""
+
     usd: Annotated[Number, Field(gt=0)]
     per: Literal["day", "week", "month"]
 
@@ -83,9 +125,30 @@ class ProviderConfig(_Section):
     reserve: dict[Text, Annotated[Number, Field(ge=0, le=100)]] = Field(default_factory=dict)
     """Percent kept back, by window."""
     overage: StrictBool = False
-    budget: Budget | None = None
+    budget: BudgetConfig | None = None
     accounts: tuple[AccountConfig, ...] = ()
 
+
+class PriceConfig(_Section):
+    """US dollars per million tokens."""
+
+    input: Dollars
+    output: Dollars
+    cache_read: Dollars | None = None
+    cache_write: Dollars | None = None
+    """None: as any prompt."""
+
+
+def _price_form(value: Any) -> str:
+    """One price at every provider, or one for each: only the first has an `input` and so on."""
+    one = not isinstance(value, dict) or any(key in PriceConfig.model_fields for key in value)
+    return PLAIN if one else BY_PROVIDER
+
+
+type _Prices = Annotated[
+    Annotated[PriceConfig, Tag(PLAIN)] | Annotated[dict[str, PriceConfig], Tag(BY_PROVIDER)],
+    Discriminator(_price_form),
+]
 
 _CANDIDATES = "a list of providers, or a mapping of providers to their spelling of the model"
 
@@ -94,10 +157,12 @@ class ModelConfig(_Section):
     name: Text | None = None
     providers: dict[str, Text | None] = Field(default_factory=dict, validate_default=True)
     """At least one. The provider's own spelling of the model, by provider id; None is the usual spelling."""
-    mode: Mode | None = None
+    mode: Modes | None = None
     """None is the policy's."""
     pin: Text | None = None
     limits: Literal["largest", "smallest"] = "largest"
+    price: _Prices = Field(default_factory=dict)
+    """At every provider, or by provider id. Before what the catalogue says."""
 
     @field_validator("providers", mode="before")
     @classmethod
@@ -108,35 +173,57 @@ class ModelConfig(_Section):
             raise refuse("names no provider", found=None, allowed=_CANDIDATES)
         if isinstance(value, dict):
             for provider in value:
-                _check_provider(provider, provider, info)
+                _check_candidate(provider, provider, info)
             return value
         for at, provider in enumerate(value):
-            _check_provider(provider, at, info)
+            _check_candidate(provider, at, info)
             if provider in value[:at]:
                 raise refuse("names a provider twice", at=(at,), found=shown((), provider))
         return dict.fromkeys(value)
 
     @model_validator(mode="after")
-    def _pin_is_a_candidate(self) -> Self:
-        if self.pin is not None and self.pin not in self.providers:
-            raise refuse(
-                "is not one of this model's providers",
-                at=("pin",),
-                key=True,
-                found=shown((), self.pin),
-                allowed=", ".join(self.providers),
-                hint=nearest(self.pin, self.providers),
-            )
+    def _names_its_candidates(self) -> Self:
+        if self.pin is not None:
+            self._check(self.pin, ("pin",))
+        for provider in self.price if isinstance(self.price, dict) else ():
+            self._check(provider, ("price", provider))
         return self
 
+    def _check(self, provider: str, at: Keys) -> None:
+        if provider not in self.providers:
+            raise refuse(
+                "is not one of this model's providers",
+                at=at,
+                key=True,
+                found=shown((), provider),
+                allowed=", ".join(self.providers),
+                hint=nearest(provider, self.providers),
+            )
 
-def _known(info: ValidationInfo) -> Collection[str] | None:
-    return info.context["providers"] if info.context else None
+    def price_at(self, provider: str) -> PriceConfig | None:
+        return self.price.get(provider) if isinstance(self.price, dict) else self.price
 
 
-def _check_provider(provider: Any, at: str | int, info: ValidationInfo) -> None:
-    known = _known(info)
-    if known is not None and provider not in known:
+def _check_candidate(provider: Any, at: str | int, info: ValidationInfo) -> None:
+    """A model's provider: one that requests can be sent to."""
+    known, routable = _ids(info)
+    if provider in known and provider not in routable:
+        raise refuse(
+            "nothing is routed to this provider yet, only its usage is shown",
+            at=(at,),
+            found=shown((), provider),
+            allowed=", ".join(routable),
+        )
+    _check_provider(provider, at, routable)
+
+
+def _ids(info: ValidationInfo) -> tuple[Collection[str], Collection[str]]:
+    """The known providers, and those that are routed to; none are where nothing is to be checked."""
+    return (info.context["providers"], info.context["routable"]) if info.context else ((), ())
+
+
+def _check_provider(provider: Any, at: str | int, known: Collection[str]) -> None:
+    if known and provider not in known:
         raise refuse(
             "unknown provider",
             at=(at,),
@@ -147,10 +234,10 @@ def _check_provider(provider: Any, at: str | int, info: ValidationInfo) -> None:
 
 
 class Policy(_Section):
-    mode: Mode = "pace"
+    mode: Modes = Field(default_factory=lambda: {"pace": 1.0})
     unknown: Literal["last", "middle", "exclude"] = "middle"
     metered: Literal["last", "by_budget"] = "last"
-    schedule: Text | None = None
+    schedule: WorkingHours | None = None
     stickiness: Literal["session", "none"] = "session"
 
 
@@ -190,7 +277,7 @@ class Config(_Section):
     @classmethod
     def _known_providers(cls, value: Any, info: ValidationInfo) -> Any:
         for key in value if isinstance(value, dict) else ():
-            _check_provider(key, key, info)
+            _check_provider(key, key, _ids(info)[0])
         return value
 
     @field_validator("models", mode="before")
@@ -248,26 +335,35 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def load(path: Path, provider_ids: Collection[str]) -> Config:
+def load(
+    path: Path, provider_ids: Collection[str], routable: Collection[str] | None = None
+) -> Config:
     """Raises `ConfigError`."""
     file = str(path)
-    return parse(yamltext.decoded(path, file), file, provider_ids)
+    return parse(yamltext.decoded(path, file), file, provider_ids, routable)
 
 
-def parse(text: str, file: str, provider_ids: Collection[str]) -> Config:
-    """Raises `ConfigError`. `file` is its name, for the message."""
+def parse(
+    text: str, file: str, provider_ids: Collection[str], routable: Collection[str] | None = None
+) -> Config:
+    """Raises `ConfigError`. `file` is its name, for the message.
+
+    `routable` are the providers that a model may name: of the others usage is read, and no more.
+    None is all of them.
+    """
     document = yamltext.read(text, file)
+    known = tuple(provider_ids)
+    context = {"providers": known, "routable": known if routable is None else tuple(routable)}
     try:
-        return Config.model_validate(document.value, context={"providers": tuple(provider_ids)})
+        return Config.model_validate(document.value, context=context)
     except ValidationError as error:
         refusal = complaint(error, file, document.line)
     raise refusal
 
 
 _NO_EFFECT_YET = (
-    ("providers.*", "reserve", "overage", "budget", "accounts"),
-    ("models.*", "mode", "pin", "limits"),
-    ("policy", "mode", "unknown", "metered", "schedule", "stickiness"),
+    ("providers.*", "accounts"),
+    ("models.*", "limits"),
     ("failover", "max_attempts", "budget", "first_byte_timeout", "idle_timeout"),
     ("", "discover"),
     ("catalog", "url"),
@@ -282,7 +378,7 @@ def without_effect(config: Config) -> tuple[str, ...]:
         for at, *names in _NO_EFFECT_YET
         for name in names
         for key, value, default in _values(config, f"{at}.{name}".lstrip(".").split("."), ())
-        if value not in (default, "pace")  # a model may well repeat what the policy says
+        if value != default
     )
 
 

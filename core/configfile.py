@@ -16,11 +16,14 @@ type _Stamp = tuple[int, int, int] | None
 class ConfigFile:
     """Raises ConfigError where the file is broken from the start."""
 
-    def __init__(self, path: Path, provider_ids: Collection[str]) -> None:
+    def __init__(
+        self, path: Path, provider_ids: Collection[str], routable: Collection[str] | None = None
+    ) -> None:
         self.path = path
         self._provider_ids = tuple(provider_ids)
+        self._routable = routable
         self._stamp = self._look()
-        self.config: Config = configuration.load(path, self._provider_ids)
+        self.config: Config = self._load()
 
     def changed(self) -> bool:
         """Whether the file was changed since the last look and is in effect now.
@@ -31,11 +34,14 @@ class ConfigFile:
         if stamp == self._stamp:
             return False
         self._stamp = stamp
-        config = configuration.load(self.path, self._provider_ids)
+        config = self._load()
         if config == self.config:
             return False
         self.config = config
         return True
+
+    def _load(self) -> Config:
+        return configuration.load(self.path, self._provider_ids, self._routable)
 
     def _look(self) -> _Stamp:
         try:

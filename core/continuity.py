@@ -11,7 +11,7 @@ from hashlib import blake2b
 from core import jsonspan
 from core.jsonspan import Node, Splice
 from core.match import Matched
-from core.model import Account, Ask
+from core.model import Account, Ask, Standing
 from core.observe import Observation
 from core.provider import Provider
 from core.wires import messages
@@ -61,25 +61,45 @@ class Conversations:
 
     def __init__(self) -> None:
         self.makers: Recent[Maker] = Recent(REMEMBERED)
-        self.sessions: Recent[str] = Recent(SESSIONS)
-        """Account ids, by session and model: a session may use several models."""
+        self.sessions: Recent[Standing] = Recent(SESSIONS)
+        """With whom, by session and model: a session may use several models."""
         self.tool_calls: Recent[str] = Recent(REMEMBERED)
         """Account ids, by the id of a tool call: a client may name no session at all."""
 
-    def incumbent(self, ask: Ask) -> str | None:
-        """The account that is in the middle of this conversation."""
+    def standing(self, ask: Ask) -> Standing | None:
+        """What the conversation has with the account that is in the middle of it."""
         called = None if ask.tool_call is None else self.tool_calls.get(ask.tool_call)
         session = _session(ask)
-        return called or (None if session is None else self.sessions.get(session))
+        held = None if session is None else self.sessions.get(session)
+        if called is not None and (held is None or held.account != called):
+            return Standing(called)
+        return held
+
+    def incumbent(self, ask: Ask) -> str | None:
+        """The id of the account that is in the middle of this conversation."""
+        standing = self.standing(ask)
+        return None if standing is None else standing.account
 
     def served(self, ask: Ask, account: Account) -> None:
+        """An answer has begun: until its end its conversation has at least what it had there."""
         session = _session(ask)
-        if session is not None:
-            self.sessions.learn([session], account.id)
+        if session is None:
+            return
+        held = self.sessions.get(session)
+        same = held is not None and held.account == account.id
+        self.sessions.learn([session], held if same and held else Standing(account.id))
 
-    def answered(self, seen: Observation, account: Account, maker: Maker) -> None:
+    def answered(
+        self, ask: Ask, seen: Observation, account: Account, maker: Maker, now: float
+    ) -> None:
+        """An answer is over: who made its thinking, and how much of the prompt is cached there."""
         self.makers.learn(seen.signatures, maker)
         self.tool_calls.learn(seen.tool_calls, account.id)
+        session = _session(ask)
+        cached = (seen.tokens.cache_read or 0) + (seen.tokens.cache_write or 0)
+        if session is not None and cached:
+            standing = Standing(account.id, cached, now + ask.cache_ttl_s)
+            self.sessions.learn([session], standing)
 
     def foreign(self, block: SignedBlock, target: Maker) -> bool:
         """Whether somebody else made it. What was never seen is let through as it is."""

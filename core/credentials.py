@@ -1,6 +1,6 @@
 """Sign-ins, from environment variables and OpenCode's auth.json.
 
-Reads them and never writes them. No token leaves it but inside a `Secret`.
+Reads them and never writes them (`authfile` does). No token leaves it but inside a `Secret`.
 """
 
 import hashlib
@@ -22,9 +22,11 @@ from pydantic import (
     ValidationError,
 )
 
+from core.authfile import token_digest
+from core.authnotes import Notes
 from core.errors import CredentialError
 from core.model import Credential, CredentialType, Secret
-from core.provider import Provider
+from core.provider import Provider, Renewed
 
 CONTENT_VARIABLE = "OPENCODE_AUTH_CONTENT"
 
@@ -63,6 +65,14 @@ _SIGN_IN: TypeAdapter[_Api | _OAuth] = TypeAdapter(_Api | _OAuth)
 
 
 @dataclass(frozen=True, slots=True)
+class _Kept:
+    """New tokens, for an entry of the file that has the old ones: not yet replaced, or put back."""
+
+    replaced: Secret
+    renewed: Renewed
+
+
+@dataclass(frozen=True, slots=True)
 class _Content:
     """What one text of sign-ins held: its entries by provider key, or why there are none."""
 
@@ -76,10 +86,17 @@ class Credentials:
     def __init__(self, environ: Mapping[str, str], data_home: Path) -> None:
         self._environ = environ
         self._file = data_home / "opencode" / "auth.json"
+        self.notes = Notes(self._file)
+        self._kept: dict[str, _Kept] = {}
         self._stamp: tuple[int, int, int] | None = None
         self._held = _Content()
         self._content = _parsed(environ.get(CONTENT_VARIABLE, ""), CONTENT_VARIABLE)
         self._refused: dict[str, tuple[CredentialError, ...]] = {}
+
+    @property
+    def file(self) -> Path:
+        """OpenCode's auth.json."""
+        return self._file
 
     def get(self, provider: Provider) -> Credential | None:
         """Never raises: what could not be used stands in `problems`."""
@@ -92,6 +109,27 @@ class Credentials:
             refused.append(candidate)
         self._refused[provider.id] = tuple(refused)
         return found
+
+    def keep(self, entry: str, replaced: Secret, renewed: Renewed) -> None:
+        """Use new tokens for an entry of the file while that has the replaced refresh token."""
+        self._kept[entry] = _Kept(replaced, renewed)
+
+    def let_go(self, entry: str) -> None:
+        """Use what the file has."""
+        self._kept.pop(entry, None)
+
+    def is_ahead(self, entry: str) -> bool:
+        """Whether newer tokens are used for an entry than the file has."""
+        self._refresh()
+        held = self._held.entries.get(entry)
+        return self._newest(entry, held) is not held
+
+    def is_signed_out(self, credential: Credential) -> bool:
+        """Whether its provider has refused for good to renew it, as it stands in the file now."""
+        entry, refresh = credential.entry, credential.refresh
+        if entry is None or refresh is None:
+            return False
+        return self.notes.is_refused(token_digest(entry, refresh))
 
     def sources(self, provider: Provider) -> tuple[str, ...]:
         """What is looked at, in order, for people."""
@@ -113,8 +151,40 @@ class Credentials:
             return
         source, entries = self._opencode()
         for key in provider.opencode_keys:
-            if (found := _from_entry(provider, entries.get(key), source)) is not None:
+            in_file = source != CONTENT_VARIABLE
+            entry = self._newest(key, entries.get(key)) if in_file else entries.get(key)
+            found = _from_entry(provider, entry, source)
+            if isinstance(found, Credential) and in_file:
+                found = self._in_file(found, key, entry)
+            if found is not None:
                 yield found
+
+    def _newest(self, key: str, entry: Any) -> Any:
+        """The entry with the tokens that are kept for it."""
+        kept = self._kept.get(key)
+        if kept is None or not isinstance(entry, dict):
+            return entry
+        renewed, expires = kept.renewed, entry.get("expires")
+        if entry.get("refresh") != kept.replaced.reveal():
+            return entry
+        lasts = isinstance(expires, int | float) and expires >= round(renewed.expires_at * 1000)
+        if lasts and renewed.refresh in (None, kept.replaced):
+            return entry  # a refresh token that stays does not tell which token is newer
+        newest = entry | {
+            "access": renewed.access.reveal(),
+            "refresh": (renewed.refresh or kept.replaced).reveal(),
+            "expires": round(renewed.expires_at * 1000),
+        }
+        if not entry.get("accountId") and renewed.account_id is not None:
+            newest["accountId"] = renewed.account_id
+        return newest
+
+    def _in_file(self, found: Credential, key: str, entry: Any) -> Credential:
+        """A sign-in whose tokens are renewed stays the one that it was."""
+        if found.type is not CredentialType.OAUTH or not entry["refresh"]:
+            return found
+        sign_in, refresh = self.notes.first(found.sign_in), Secret(entry["refresh"])
+        return replace(found, sign_in=sign_in, refresh=refresh, entry=key)
 
     def _opencode(self) -> tuple[str, Mapping[str, Any]]:
         # As OpenCode does: the variable replaces the file, unless it is broken.
@@ -221,10 +291,11 @@ def _credential(
     if not _TOKEN.fullmatch(token):
         problem = "holds a space, a line end or another character that no header can carry"
         return CredentialError(source, f"the token for {provider.id} {problem}")
-    return Credential(kind, Secret(token), source, _digest(provider.id, stable or token))
+    return Credential(kind, Secret(token), source, sign_in_digest(provider.id, stable or token))
 
 
-def _digest(provider: str, stable: str) -> str:
+def sign_in_digest(provider: str, stable: str) -> str:
+    """Tells one sign-in from another by what stays of it: its account, or else its refresh token."""
     text = f"{provider}\0{stable}".encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()[:12]
 

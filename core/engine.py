@@ -4,17 +4,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv6Address, ip_address
 
-from core import continuity, providers, rewrite, routing, wires
+from core import continuity, notices, policies, providers, rewrite, routing, wires
 from core import match as matching
 from core.accounts import Accounts
-from core.config import Config, without_effect
+from core.candidates import Candidates
+from core.catalogfile import CatalogFile
+from core.config import Config
 from core.configfile import ConfigFile, kept
 from core.continuity import Conversations, Maker
 from core.credentials import Credentials
 from core.errors import ConfigError, RequestError
+from core.history import History
 from core.jsonspan import JsonError
 from core.knowledge import Knowledge
 from core.match import Matched
@@ -29,6 +34,7 @@ from core.model import (
     NoRoute,
     Refusal,
     Route,
+    Standing,
     State,
     Tokens,
     Window,
@@ -37,14 +43,19 @@ from core.observe import Observation, Tap
 from core.plan import Forward, Plan, Witnessed
 from core.poller import Subject
 from core.provider import Provider
+from core.refresh import TIMEOUT_S, Refresher
 from core.rewrite import Target
-from core.state import LimitsSeen, RequestEnded, RequestSent
+from core.speeds import Speeds
+from core.spending import Spending
+from core.state import Explored, LimitsSeen, RequestEnded, RequestSent
 from core.store import Store
 from core.transport import Send, Transport
 
 LONGEST_RETRY_AFTER = 60.0
 """OpenCode sleeps as long as it is told: two weeks have been seen."""
 CONFIG_INTERVAL_S = 1.0
+SETTLED_S = 5.0
+"""How long the first polls wait for sign-ins to be renewed: usage is not read with a dead token."""
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +72,8 @@ class Engine:
         clock: Callable[[], float] = time.time,  # noqa: TID251 - the one place
         known: Mapping[str, Provider] | None = None,
         source: ConfigFile | None = None,
+        history: History | None = None,
+        catalog: CatalogFile | None = None,
         previous: "Engine | None" = None,
     ) -> None:
         """`previous` is the engine in whose place this one comes: conversations go on."""
@@ -69,8 +82,15 @@ class Engine:
         self.credentials = credentials
         self.clock = clock
         self.knowledge = Knowledge(store, clock)
+        self.history = history or History(None)
+        self._catalog = catalog or CatalogFile(None, ())
         self._providers = providers.known() if known is None else known
+        renewed = previous.refresher if previous else None
+        self.refresher: Refresher = Refresher(
+            lambda: self.accounts, credentials, clock, previous=renewed
+        )
         self.conversations: Conversations = previous.conversations if previous else Conversations()
+        self.speeds: Speeds = previous.speeds if previous else Speeds()
 
     @property
     def state(self) -> State:
@@ -78,9 +98,17 @@ class Engine:
 
     async def run(self, ready: Callable[[], None], send: Send | None = None) -> None:
         """Poll and save until cancelled. `ready` is called once every stale account was asked."""
-        async with Transport() as transport, asyncio.TaskGroup() as tasks:
+        async with (
+            Transport() as transport,
+            Transport(TIMEOUT_S) as patient,
+            asyncio.TaskGroup() as tasks,
+        ):
             tasks.create_task(self._watch_config())
-            await self.knowledge.run(self.subjects, ready, send or transport.send)
+            settled = asyncio.Event()
+            tasks.create_task(self.refresher.run(send or patient.send, settled.set))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(settled.wait(), SETTLED_S)
+            await self.knowledge.run(self.askable, ready, send or transport.send)
 
     def reload(self) -> None:
         """Take up a configuration that was edited; a broken one is told of, and changes nothing."""
@@ -99,16 +127,25 @@ class Engine:
     async def _watch_config(self) -> None:
         while True:
             self.reload()
+            # In a thread: it has megabytes.
+            await asyncio.to_thread(self._catalog.refresh)
             await asyncio.sleep(CONFIG_INTERVAL_S)
 
     def close(self) -> None:
         """Write what is not written yet."""
         self.knowledge.close()
+        self.history.close()
 
     # What the proxy asks
 
-    def plan(self, request: HttpRequest, *, peer: str | None) -> Plan:
-        """What becomes of a request: forwarded, answered, or (None) none of our business."""
+    def plan(
+        self, request: HttpRequest, *, peer: str | None, connection: str | None = None
+    ) -> Plan:
+        """What becomes of a request: forwarded, answered, or (None) none of our business.
+
+        `connection` tells one client's connection from another: a conversation that names itself
+        nowhere is that of its connection.
+        """
         self.reload()
         try:
             names = {key: it.name for key, it in self.config.models.items() if it.name}
@@ -123,20 +160,32 @@ class Engine:
         if isinstance(matched, HttpResponse):
             return matched
         self.knowledge.touch()
-        decision = self.decide(matched.ask)
-        if isinstance(decision, NoRoute):
-            return self._nobody(request, decision)
+        self.refresher.touch()
+        if matched.ask.session is None and connection is not None:
+            matched = replace(matched, ask=replace(matched.ask, session=connection))
+        standing = self.conversations.standing(matched.ask)
         try:
-            forward = self._forward(matched, decision)
+            decision = self.decide(matched.ask)
         except RequestError as error:
             return matching.refuse(request, error)
+        request_id = self.history.decided(matched.ask, decision, standing, self.clock())
+        if isinstance(decision, NoRoute):
+            return self.history.refused(request_id, self._nobody(request, decision), self.clock())
+        try:
+            forward = replace(self._forward(matched, decision), request_id=request_id)
+        except RequestError as error:
+            return self.history.refused(request_id, matching.refuse(request, error), self.clock())
         self.knowledge.apply(RequestSent(decision.account, forward.sent_at))
+        if decision.explores:
+            self.knowledge.apply(Explored(decision.account, forward.sent_at))
         return forward
 
     def decide(self, ask: Ask) -> Decision:
-        """The decision for an ask, by what is known now."""
-        incumbent, now = self.conversations.incumbent(ask), self.clock()
-        return routing.decide(ask, self.candidates(ask), self.state, now, incumbent=incumbent)
+        """The decision for an ask, by what is known now. Raises RequestError."""
+        standing, now = self.conversations.standing(ask), self.clock()
+        policy = policies.of(self.config, ask, now)
+        candidates = self.candidates(ask, standing)
+        return routing.decide(ask, candidates, self.state, now, policy, standing=standing)
 
     def admits(self, peer: str | None) -> bool:
         """Whether a client at this address may be routed."""
@@ -180,6 +229,7 @@ class Engine:
     def observe_headers(self, forward: Forward, status: int, headers: Headers) -> None:
         """The head of an answer: its limits are the newest reading there is."""
         account = forward.route.account
+        self.history.answered(forward.request_id, status, self.clock())
         self._learn(account, forward.provider.read_limits(headers, self.clock()))
         if status < 400:  # noqa: PLR2004
             self.conversations.served(forward.ask, account)
@@ -188,86 +238,77 @@ class Engine:
         self, account: Account, model: str | None, tokens: Tokens, sent_at: float | None
     ) -> None:
         if model is not None:
-            self.knowledge.count(partial(RequestEnded, account, model, tokens, sent_at))
+            spend, now = self.spending.charge(account, model, tokens), self.clock()
+            self.knowledge.count(
+                partial(RequestEnded, account, model, tokens, sent_at, at=now, spend=spend)
+            )
 
     def observe_end(self, forward: Forward, seen: Observation | None) -> None:
         """A request is over, well or not; None is one that no answer came to.
 
         From now on its thinking is known to be this account's.
         """
-        candidate = forward.route.chosen.candidate
+        account, model = forward.route.account, forward.route.candidate.provider_model
         tokens = Tokens() if seen is None else seen.tokens
-        self._count(forward.route.account, candidate.provider_model, tokens, forward.sent_at)
+        cost = None if seen is None else self.spending.cost(account, model, tokens)
+        self.history.ended(forward.request_id, seen, self.clock(), cost_usd=cost)
+        self._count(account, model, tokens, forward.sent_at)
         if seen is None:
             return
-        model = forward.route.chosen.candidate.provider_model
-        maker = Maker.of(forward.provider, forward.route.account, model)
-        self.conversations.answered(seen, forward.route.account, maker)
-        self._learn(forward.route.account, seen.windows)
+        maker = Maker.of(forward.provider, account, model)
+        self.conversations.answered(forward.ask, seen, account, maker, self.clock())
+        self.speeds.learn(account, model, forward.sent_at, seen, self.clock())
+        self._learn(account, seen.windows)
 
     def summary(self) -> str:
         """One line for the log: what there is to route to."""
-        found = {subject.provider.id: self.state.of(subject.account) for subject in self.subjects()}
-        accounts = [f"{name} ({'known' if s.windows else 'unknown'})" for name, s in found.items()]
-        models = len(self.config.models)
-        served = f"{models} model{'' if models == 1 else 's'}"
-        return f"{served}, usage of {', '.join(accounts) or 'no account'}"
+        return notices.summary(self.config, self.subjects(), self.state)
 
     def warnings(self) -> tuple[str, ...]:
         """What the user should know at start."""
-        subjects = self.subjects()  # first: asking for the sign-ins finds their problems
-        found = [str(problem) for problem in self.credentials.problems]
-        found += [
-            f"{key} in the configuration is not in effect in this version"
-            for key in without_effect(self.config)
-        ]
-        if not subjects:
-            found.append(f"no credential found. {self.accounts.how_to_sign_in()}")
-        for subject in subjects:
-            consent = self.accounts.missing_consent(subject)
-            if consent is not None:
-                found.append(f"{subject.provider.id} is not routed to: {consent}")
-        return tuple(found)
+        subjects = self.subjects()
+        return notices.warnings(
+            self.config, self.credentials, self.accounts, self.spending, subjects
+        )
 
     # What the parts need
 
-    def candidates(self, ask: Ask) -> list[Candidate]:
+    def candidates(self, ask: Ask, standing: Standing | None = None) -> list[Candidate]:
         """The model's providers, in the configuration's order, each with what stands against it."""
-        model = self.config.models[ask.model]
-        return [self._candidate(ask, name, wanted) for name, wanted in model.providers.items()]
+        return Candidates(
+            self.config,
+            self.accounts,
+            self._providers,
+            self.spending,
+            self._catalog.catalog,
+            self.speeds,
+            self.refresher.hurry,
+        ).of(ask, self.state, self.clock(), standing)
 
     def subjects(self) -> list[Subject]:
         """The accounts that can be asked for their usage."""
         return self.accounts.all()
+
+    def askable(self) -> list[Subject]:
+        """Those whose token an endpoint would take: others would have to wait after a refusal."""
+        return [subject for subject in self.subjects() if self.sign_in_over(subject) is None]
+
+    def sign_in_over(self, subject: Subject) -> str | None:
+        """Why its token is of no use now, and what to do; None where it is of use."""
+        return self.accounts.over(subject, self.clock())
 
     @property
     def accounts(self) -> Accounts:
         """By the configuration that is in effect now."""
         return Accounts(self.config, self.credentials, self._providers)
 
-    def _candidate(self, ask: Ask, name: str, wanted: str | None) -> Candidate:
-        spelled = wanted or self._providers[name].model_id(ask.model)
-        subject = self.accounts.of(name)
-        if subject is None:
-            return Candidate(name, spelled, None, "no credential")
-        return Candidate(name, spelled, subject.account, self._problem(ask, subject, spelled))
-
-    def _problem(self, ask: Ask, subject: Subject, spelled: str) -> str | None:
-        consent = self.accounts.missing_consent(subject)
-        if consent is not None:
-            return consent
-        provider, credential = subject.provider, subject.credential
-        if credential.expires_at is not None and credential.expires_at <= self.clock():
-            return f"the sign-in in {credential.source} has expired"
-        if ask.wire not in provider.paths:
-            return f"does not speak {ask.wire}"
-        models = self.state.of(subject.account).models
-        if models is not None and spelled not in models:
-            return f"{spelled} is not in the account's model list"
-        return provider.unfit(ask)
+    @property
+    def spending(self) -> Spending:
+        """By the configuration and the prices that are known now."""
+        return Spending(self.config, self._catalog.catalog, self._providers)
 
     def _forward(self, matched: Matched, route: Route) -> Forward:
-        candidate = route.chosen.candidate
+        candidate = route.candidate
         provider, subject = (
             self._providers[candidate.provider],
             self.accounts.of(candidate.provider),

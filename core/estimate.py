@@ -25,6 +25,9 @@ LEARNED_OVER_S = 3600.0
 """Between readings further apart others have used the account, too."""
 JUMP = 4.0
 """A reading that says so many times the learned cost was others' doing as well."""
+UNSURE = 6.0
+"""Points that two readings may be off from each other. Only ever to leave out what fell, or what
+rose, would make the cost too high, or too low."""
 LOST_AFTER_S = 3600.0
 """A request that has no end by then is not under way."""
 
@@ -56,7 +59,7 @@ def learned(known: AccountState, held: Window, read: Window) -> Cost | None:
     if cost is None:
         return Cost(took, passed, read.as_of)
     if cost.percent >= SURE:
-        took = min(took, JUMP * passed * cost.percent / cost.units)
+        took = min(took, JUMP * passed * cost.percent / cost.units + UNSURE)
     keep = min(1.0, REMEMBERED / cost.percent) if cost.percent > 0.0 else 1.0
     return Cost(keep * cost.percent + took, keep * cost.units + passed, read.as_of)
 
@@ -85,6 +88,7 @@ def _carried(window: Window, known: AccountState, under_way: float) -> Window:
         Source.ESTIMATE,
         window.as_of,
         window.scope,
+        window.overage,
         window.confidence * cost.percent / (cost.percent + SURE),
         window.mark,
     )
@@ -94,7 +98,7 @@ def _comparable(held: Window, read: Window) -> bool:
     """Whether both are readings of one run of the window, near enough to compare."""
     if not held.as_of < read.as_of <= held.as_of + LEARNED_OVER_S:
         return False
-    if read.used_percent < held.used_percent:
+    if read.used_percent < held.used_percent - UNSURE:
         return False
     if held.resets_at is None or read.resets_at is None:
         return held.resets_at == read.resets_at

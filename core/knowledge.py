@@ -6,21 +6,25 @@ Told the time by a callable; sends nothing itself.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from contextlib import asynccontextmanager, suppress
 
-from core import poller
+from core import poller, scrub
 from core import state as states
 from core.errors import StateError, UsageError
+from core.explain import span
 from core.model import Headers, HttpRequest, HttpResponse, State
 from core.poller import Job, Question, Subject
-from core.routing import span
 from core.store import Store
-from core.transport import Send
+from core.transport import TIMEOUT_S, Send
 
 SAVE_DELAY_S = 0.5
 IDLE_AFTER_S = 900.0
 LONGEST_NAP_S = 60.0
 """A new sign-in is noticed within a minute."""
+TURN_STEP_S = 0.1
+LONGEST_TURN_S = TIMEOUT_S + 5.0
+"""All are asked at once and none is waited for longer: a turn that lasts was stopped in its midst."""
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ class Knowledge:
         self._clock = clock
         self._lists_after: dict[str, float] = {}
         self._dirty = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._memory_only = False
         self._in_use = asyncio.Event()
         self._used_at = clock()
@@ -87,13 +92,11 @@ class Knowledge:
         self.state = states.merge(self.state, await asyncio.to_thread(self._store.load))
 
     async def poll(self, subjects: Subjects, send: Send) -> None:
-        """Ask all that is due, at the same time."""
-        now = self._clock()
-        if not self._due(subjects, now):
+        """Ask all that is due, at the same time; what another process asks just now is awaited."""
+        if not self._due(subjects):
             return
-        # Another process may have asked in the meantime.
-        await self.refresh()
-        await asyncio.gather(*(self._ask(job, send) for job in self._due(subjects, now)))
+        async with self._turn():
+            await asyncio.gather(*(self._ask(job, send) for job in self._due(subjects)))
 
     async def ask_now(
         self, subjects: Iterable[Subject], send: Send
@@ -101,21 +104,43 @@ class Knowledge:
         """Ask each usage endpoint, whatever its interval; by provider what that failed with.
 
         One that has said 429 is left alone until its time; one that does not exist is left out.
+        What another process has asked since this was called counts as asked.
         """
-        await self.refresh()
+        called_at = self._clock()
         asked = [subject for subject in subjects if subject.has(Question.USAGE)]
-        outcomes = await asyncio.gather(*(self._ask_unless_limited(s, send) for s in asked))
+        async with self._turn():
+            outcomes = await asyncio.gather(*(self._ask_once(s, send, called_at) for s in asked))
         return {s.provider.id: outcome for s, outcome in zip(asked, outcomes, strict=True)}
 
-    async def _ask_unless_limited(self, subject: Subject, send: Send) -> UsageError | None:
-        until = self.state.of(subject.account).limited_until or 0.0
-        wait = until - self._clock()
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Ask as the only process of those that share the folder, knowing what they have found.
+
+        Two that ask Anthropic in the same second are both refused for minutes.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_TURN_S):
+                while not self._store.take_turn():  # noqa: ASYNC110 - a lock tells nobody of its end
+                    await asyncio.sleep(TURN_STEP_S)
+        try:
+            await self.refresh()
+            yield
+            await self._write()
+        finally:
+            self._store.give_turn()
+
+    async def _ask_once(self, subject: Subject, send: Send, called_at: float) -> UsageError | None:
+        known = self.state.of(subject.account)
+        if (known.polled_at or 0.0) >= called_at:
+            return None if known.error is None else UsageError(known.error)
+        wait = (known.limited_until or 0.0) - self._clock()
         if wait > 0.0:
             again = f"it may be asked again in {span(wait)}"
             return UsageError(f"the usage endpoint limits how often it is asked; {again}")
         return await self._ask_usage(subject, send)
 
-    def _due(self, subjects: Subjects, now: float) -> list[Job]:
+    def _due(self, subjects: Subjects) -> list[Job]:
+        now = self._clock()
         upcoming = poller.schedule(subjects(), self.state, self._lists_after)
         return [job for at, job in upcoming if at <= now]
 
@@ -145,6 +170,7 @@ class Knowledge:
             self.apply(states.UsageFailed(account, str(error), asked_at, after, limited))
             log.warning("limit-router: %s: %s", provider.name, error)
             return error
+        usage = scrub.usage(usage, subject.credential.secret)
         after = poller.after_reading(provider, asked_at, jitter=random.random())  # noqa: S311
         self.apply(states.UsageRead(account, usage, asked_at, after))
         return None
@@ -160,12 +186,20 @@ class Knowledge:
             self._lists_after[account.id] = asked_at + poller.MODELS_RETRY
             log.warning("limit-router: %s: %s", provider.name, error)
         else:
+            models = scrub.models(models, subject.credential.secret)
             self.apply(states.ModelsRead(account, models, asked_at))
 
     async def _save_changes(self) -> None:
         while True:
             await self._dirty.wait()
             await asyncio.sleep(SAVE_DELAY_S)
+            await self._write()
+
+    async def _write(self) -> None:
+        """All that is known by now is in the file when this returns, whoever has written it."""
+        async with self._writing:
+            if not self._dirty.is_set():
+                return
             self._dirty.clear()
             try:
                 merged = await asyncio.to_thread(self._save, self.state, self._clock())

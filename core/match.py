@@ -17,6 +17,7 @@ from core.provider import header
 from core.wires import messages
 
 VIRTUAL_HOST = "limit-router.invalid"
+PIN = "x-limit-router-provider"
 """RFC 6761: `.invalid` never resolves, so a client that misses the proxy sends nothing anywhere."""
 PREFIX = "limit-router/"
 LARGEST_BODY = 64 << 20
@@ -143,7 +144,7 @@ def _ask(request: HttpRequest, body: Node, model: str) -> Ask:
     return Ask(
         wire=Wire.MESSAGES,
         model=model,
-        session=_session(request.headers),
+        session=_session(request.headers) or messages.session(body),
         tool_call=messages.answered_call(last),
         subagent=header(request.headers, "x-parent-session-id") is not None,
         tool_loop=messages.is_tool_result(last),
@@ -152,6 +153,11 @@ def _ask(request: HttpRequest, body: Node, model: str) -> Ask:
         prefill=last is not None and last.get("role") == "assistant",
         fields=frozenset(name for name, _ in body.members()),
         stream=stream is not None and stream.raw == b"true",
+        thinking=messages.thinks(body),
+        max_tokens=messages.max_tokens(body),
+        size_bytes=body.end - body.start,
+        pin=header(request.headers, PIN) or None,
+        cache_ttl_s=messages.cache_ttl_s(body),
     )
 
 

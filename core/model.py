@@ -3,7 +3,7 @@
 Times are epoch seconds (UTC) and durations are seconds, both as floats; percentages run 0 to 100.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
@@ -36,6 +36,14 @@ class AccountKind(StrEnum):
     METERED = "metered"
 
 
+class Period(StrEnum):
+    """A stretch of the calendar, in UTC. Weeks begin on Mondays."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
 class CredentialType(StrEnum):
     """How a sign-in was made, in OpenCode's terms."""
 
@@ -58,6 +66,8 @@ class Window:
     as_of: float
     scope: str | None = None
     """The model family that this window binds (`opus`). None binds every model."""
+    overage: bool = False
+    """Beyond it the account goes on for money, if it is let."""
     confidence: float = 1.0
     """How sure the figure was at `as_of`: 1 is a reading, below it an estimate."""
     mark: float = 0.0
@@ -76,6 +86,8 @@ class Usage:
 
     windows: tuple[Window, ...] = ()
     plan: str | None = None
+    spent: Mapping[Period, float] = field(default_factory=dict, hash=False)
+    """US dollars in the running day, week and month, where the provider tells them."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -176,8 +188,90 @@ class Ask:
     prefill: bool = False
     """The last message is the assistant's: the answer is to go on from it."""
     stream: bool = False
+    thinking: bool = False
+    """It asks for thinking."""
+    max_tokens: int | None = field(default=None, compare=False)
+    """The longest answer that it takes."""
+    size_bytes: int = field(default=0, compare=False)
+    """Of the decoded body."""
+    pin: str | None = None
+    """The provider that the client wants and no other (`x-limit-router-provider`)."""
+    cache_ttl_s: float = 300.0
+    """How long the provider keeps this prompt in its cache."""
     fields: frozenset[str] = field(default=frozenset(), compare=False)
     """The names at the top of the body."""
+
+
+class Mode(StrEnum):
+    """What makes one account better than another."""
+
+    PACE = "pace"
+    """Most headroom against the pace of its limits."""
+    DRAIN = "drain"
+    """The limit that resets soonest: what is left in it then is lost."""
+    CHEAPEST = "cheapest"
+    """What the request costs; nothing, on a subscription."""
+    FASTEST = "fastest"
+    """How soon answers came of late."""
+    PRIORITY = "priority"
+    """The configuration's order."""
+
+
+class Unknown(StrEnum):
+    """Where accounts rank of whose limits nothing is known."""
+
+    LAST = "last"
+    MIDDLE = "middle"
+    """Behind those that have headroom, ahead of those that are ahead of their pace."""
+    EXCLUDE = "exclude"
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per million tokens."""
+
+    input: float
+    output: float
+    cache_read: float
+    cache_write: float
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the user lets a pay-per-token account spend."""
+
+    usd: float
+    per: Period
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What answers cost: dollars, and the tokens of those that no price is known for."""
+
+    usd: float = 0.0
+    unpriced: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """By the provider's spelling of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToldSpend:
+    """The provider's own figures, and what our count stood at when they were read."""
+
+    usd: Mapping[Period, float]
+    at: float
+    counted: Mapping[Period, Spend]
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast an account answered of late with one model: moving averages."""
+
+    first_token_s: float
+    tokens_per_s: float
+    spread_s: float
+    """The mean distance of a time to first token from their average."""
+    at: float
+    """Of the latest answer in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +283,50 @@ class Candidate:
     account: Account | None
     problem: str | None = None
     """Why it cannot serve, whatever its windows say: no credential, model not in its list."""
+    reserve: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Percent of a window, by its name, that is kept back."""
+    overage: bool = False
+    """Whether what lies beyond a spent window may be paid for, where the account allows it."""
+    price: Price | None = None
+    speed: Speed | None = None
+    budget: Budget | None = None
+    """What a pay-per-token account may spend; None is no limit of the user's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When people work: elsewhere in the week time does not count."""
+
+    spans: tuple[tuple[float, float], ...]
+    """In order and apart; seconds from Monday's midnight, local time."""
+    utc_offset_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How candidates are compared."""
+
+    weights: Mapping[Mode, float] = field(default_factory=lambda: {Mode.PACE: 1.0})
+    """One mode, or several by how much each counts."""
+    unknown: Unknown = Unknown.MIDDLE
+    metered_by_budget: bool = False
+    """Pay-per-token accounts compete by the pace of their budget; else they come last."""
+    schedule: Schedule | None = None
+    sticky: bool = True
+    """A conversation's prompt cache is worth something."""
+    pin: str | None = None
+    """The one provider that may serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a conversation stands to lose by a move."""
+
+    account: str
+    """The id of the account that served it last."""
+    cached_tokens: int = 0
+    """What its last answer read from the prompt cache or wrote to it."""
+    cached_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,18 +356,43 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """The decision: this candidate, for this reason. `verdicts` are in order of preference."""
+class Explanation:
+    """What stands behind a decision, in words."""
 
-    chosen: Verdict
     reason: str
+    """One sentence, in ASCII since it travels in a header."""
     verdicts: tuple[Verdict, ...]
+    """In order of preference, those that cannot serve last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The decision: this candidate. What stands behind it is rendered when asked for."""
+
+    candidate: Candidate
+    explain: Callable[[], Explanation] = field(repr=False, compare=False)
+    veto: bool = False
+    """The conversation stays where another account would be better."""
+    explores: bool = False
+    """Nothing is known of the account: its answer may tell."""
 
     @property
     def account(self) -> Account:
-        account = self.chosen.candidate.account
+        account = self.candidate.account
         assert account is not None
         return account
+
+    @property
+    def chosen(self) -> Verdict:
+        return next(v for v in self.verdicts if v.candidate is self.candidate)
+
+    @property
+    def reason(self) -> str:
+        return self.explain().reason
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        return self.explain().verdicts
 
 
 class Refusal(StrEnum):
@@ -244,9 +407,16 @@ class NoRoute:
     """The decision that nobody can serve it now."""
 
     refusal: Refusal
-    reason: str
-    verdicts: tuple[Verdict, ...]
+    explain: Callable[[], Explanation] = field(repr=False, compare=False)
     relief_at: float | None = None
+
+    @property
+    def reason(self) -> str:
+        return self.explain().reason
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        return self.explain().verdicts
 
 
 type Decision = Route | NoRoute
@@ -323,10 +493,15 @@ class AccountState:
     Each process that routes is a writer and counts alone, so that their sums can be merged."""
     costs: Mapping[str, Cost] = field(default_factory=dict)
     """What a unit costs of each window, as learned, by the window's name."""
+    spent: Mapping[int, Mapping[str, Spend]] = field(default_factory=dict)
+    """By day (in UTC, counted from the epoch's), then by writer. Ever growing, like `metered`."""
+    told_spend: ToldSpend | None = None
     in_flight: tuple[float, ...] = ()
     """When each request was sent that this process has not seen the end of. Not written down."""
     mean_units: float = 0.0
     """Of this process's latest answers. Not written down."""
+    explored_at: float | None = None
+    """When a session was last sent there for its answer to tell of limits that are not known."""
     models: tuple[str, ...] | None = None
     """The provider's own list of what this account may use. None was never read."""
     models_at: float | None = None

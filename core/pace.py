@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import replace
+from functools import cache
 
-from core.model import Source, Window, WindowView
+from core import worktime
+from core.model import Schedule, Source, Window, WindowView
 
 SPENT = 100.0
 UNSAID_S = 3600.0
@@ -21,6 +23,7 @@ def binds(window: Window, model: str) -> bool:
     return window.scope is None or f" {_words(window.scope)} " in f" {_words(model)} "
 
 
+@cache
 def _words(name: str) -> str:
     return " ".join(re.findall(r"[a-z0-9]+", name.lower()))
 
@@ -54,18 +57,24 @@ def _with_reset(window: Window, now: float) -> Window:
     return replace(window, resets_at=resets_at, source=Source.ESTIMATE)
 
 
-def elapsed_percent(window: Window, now: float) -> float | None:
-    """How much of the window is over: 0 to 100, None where its length or reset is not known."""
+def elapsed_percent(window: Window, now: float, schedule: Schedule | None = None) -> float | None:
+    """How much of the window is over: 0 to 100, None where its length or reset is not known.
+
+    With a schedule it is the working time in it that counts.
+    """
     if window.resets_at is None or window.duration_s is None:
         return None
+    if schedule is not None:
+        start = window.resets_at - window.duration_s
+        return worktime.elapsed_percent(start, window.resets_at, now, schedule)
     left = (window.resets_at - now) / window.duration_s
     return 100.0 * min(max(1.0 - left, 0.0), 1.0)
 
 
-def view(window: Window, now: float) -> WindowView:
+def view(window: Window, now: float, schedule: Schedule | None = None) -> WindowView:
     """The window by now, with its pace: used minus elapsed, in percentage points, not rounded."""
     window = current(window, now)
-    elapsed = elapsed_percent(window, now)
+    elapsed = elapsed_percent(window, now, schedule)
     delta = None if elapsed is None else window.used_percent - elapsed
     return WindowView(window, elapsed, delta, _confidence(window, now))
 

@@ -19,6 +19,8 @@ class Forward:
     sent_at: float
     thinking_removed: int = 0
     """Signed blocks of another account, which this one would refuse."""
+    request_id: str = ""
+    """By which the decision is found in the log."""
 
     @property
     def authorization(self) -> Headers:
@@ -32,12 +34,13 @@ class Forward:
     @property
     def response_headers(self) -> Headers:
         """What tells the client where its request went."""
-        chosen = self.route.chosen.candidate
+        chosen = self.route.candidate
         return (
             ("x-limit-router-provider", chosen.provider),
             ("x-limit-router-model", chosen.provider_model.encode("ascii", "replace").decode()),
             ("x-limit-router-reason", self.route.reason),
             ("x-limit-router-attempts", "1"),
+            ("x-limit-router-request", self.request_id),
         )
 
 

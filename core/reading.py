@@ -3,8 +3,10 @@
 Knows notations, no provider. A value that says nothing is None: unknown is not zero.
 """
 
+import re
 from calendar import monthrange
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import Any
 
@@ -19,6 +21,8 @@ _NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 HOUR = 3600.0
 DAY = 24 * HOUR
 LONGEST_WINDOW = 366 * DAY
+LONGEST_LABEL = 64
+_LABEL = re.compile(r"[\w .+/:()-]+")
 
 
 def number(value: object) -> float | None:
@@ -40,9 +44,7 @@ def moment(value: object) -> float | None:
         parsed = datetime.fromisoformat(value.strip())
     except ValueError:
         return None
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=UTC)
-    return epoch(parsed.timestamp())
+    return _epoch(parsed)
 
 
 def epoch(value: object) -> float | None:
@@ -84,9 +86,38 @@ def epoch_ms(value: object) -> float | None:
 
 
 def retry_after(headers: Headers) -> float | None:
-    """Seconds. 0 is what Anthropic says in mid-ban too: it means nothing."""
-    wait = number(next((v for name, v in headers if name.lower() == "retry-after"), None))
+    """Seconds. 0 is what Anthropic says in mid-ban too: it means nothing.
+
+    A date counts from the answer's own `Date`, so that it does not depend on how our clock is set.
+    """
+    fields = {name.lower(): value for name, value in reversed(headers)}
+    wait = number(fields.get("retry-after"))
+    if wait is None:
+        until, since = _http_date(fields.get("retry-after")), _http_date(fields.get("date"))
+        wait = None if until is None or since is None else until - since
     return wait if wait is not None and wait > 0.0 else None
+
+
+def _http_date(value: str | None) -> float | None:
+    """Epoch seconds of any of the three forms that HTTP has had for a date."""
+    try:
+        return None if value is None else _epoch(parsedate_to_datetime(value))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _epoch(time: datetime) -> float | None:
+    """A time without a zone is UTC's."""
+    return epoch((time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp())
+
+
+def label(value: object) -> str | None:
+    """What a plan or a limit is called, where it is called anything.
+
+    It is shown and written down, so no more than a short plain name passes.
+    """
+    found = value.strip() if isinstance(value, str) else ""
+    return found if len(found) <= LONGEST_LABEL and _LABEL.fullmatch(found) else None
 
 
 def month_before(resets_at: float) -> float:

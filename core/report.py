@@ -14,14 +14,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from core.model import Decision, Route, Verdict, Window, WindowView
+from core.explain import longest, span
+from core.model import Budget, Decision, Route, Source, Verdict, Window, WindowView
 from core.pace import runs_out_in
-from core.routing import longest, span
 
 BAR_WIDTH = 16
 NARROW_BAR = 12
 LONGEST_NAME = 18
 """A window's name that is longer has its scope on a line of its own: tables fit 80 columns."""
+
+LONGEST_OUTLOOK = 39
 
 
 class Status(StrEnum):
@@ -30,6 +32,8 @@ class Status(StrEnum):
     KNOWN = "known"
     UNKNOWN = "unknown"
     UNAUTHENTICATED = "unauthenticated"
+    SIGNED_OUT = "signed_out"
+    """The provider has refused for good to renew the sign-in."""
     ERROR = "error"
 
 
@@ -45,6 +49,19 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class Spending:
+    """What went out of a declared budget."""
+
+    budget: Budget
+    usd: float
+    """Of what has a price, or the provider's own figure."""
+    known: bool = True
+    """Whether that is all."""
+    unpriced: tuple[str, ...] = ()
+    """The models that were used and have no price."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """One account's usage, as it is shown."""
 
@@ -54,6 +71,7 @@ class Reading:
     plan: str | None = None
     error: str | None = None
     as_of: float | None = None
+    spending: Spending | None = None
 
 
 def rfc3339(moment: float | None) -> str | None:
@@ -75,9 +93,22 @@ def usage_json(readings: Iterable[Reading], now: float) -> dict[str, Any]:
                 "plan": reading.plan,
                 "error": reading.error,
                 "as_of": rfc3339(reading.as_of),
+                **_spending_json(reading.spending),
             }
             for reading in readings
         }
+    }
+
+
+def _spending_json(found: Spending | None) -> dict[str, Any]:
+    """Where a budget is declared."""
+    if found is None:
+        return {}
+    return {
+        "spent_usd": found.usd if found.known else None,
+        "budget_usd": found.budget.usd,
+        "budget_per": found.budget.per,
+        "unpriced": list(found.unpriced),
     }
 
 
@@ -116,6 +147,7 @@ def _window_json(view: WindowView) -> dict[str, Any]:
         "duration_s": window.duration_s,
         "source": window.source,
         "as_of": rfc3339(window.as_of),
+        "confidence": view.confidence,
     }
 
 
@@ -146,25 +178,61 @@ def usage(readings: Iterable[Reading], now: float) -> RenderableType:
     parts: list[RenderableType] = []
     for reading in readings:
         plan = f", plan {reading.plan}" if reading.plan else ""
-        parts.append(Text.assemble((reading.provider, "bold"), f": {reading.status}{plan}"))
+        status = reading.status.replace("_", " ")
+        parts.append(Text.assemble((reading.provider, "bold"), f": {status}{plan}"))
         if reading.error is not None:
             parts.append(Padding(Text(reading.error), (0, 0, 0, 2)))
+        if reading.spending is not None and reading.spending.unpriced:
+            parts.append(Padding(Text(_unpriced(reading.spending)), (0, 0, 0, 2)))
         if reading.windows:
-            parts.append(_usage_table(reading.windows, now))
+            parts.append(_usage_table(reading.windows, reading.spending, now))
     return Group(*parts)
 
 
-def _usage_table(views: Iterable[WindowView], now: float) -> Table:
+def _unpriced(spending: Spending) -> str:
+    missing = f"no price for {', '.join(spending.unpriced)}"
+    if spending.known:
+        return f"{missing}: what that costs counts from the provider's next reading on"
+    return f"spend unknown: {missing}; the rest is {_of_budget(spending)}"
+
+
+def _of_budget(spending: Spending) -> str:
+    return f"{dollars(spending.usd)} of {dollars(spending.budget.usd)}"
+
+
+def dollars(usd: float) -> str:
+    """Cents; where there is less than one, as far as there is something to tell."""
+    return f"${usd:,.2f}" if usd == 0.0 or usd >= 0.01 else f"${usd:.1g}"  # noqa: PLR2004
+
+
+def _usage_table(views: Iterable[WindowView], spending: Spending | None, now: float) -> Table:
     table = _table("  window", "used (| pace)", ">", "outlook; source, age")
     table.columns[-1].no_wrap = False
     for view in views:
         name, drawn, used, _, resets = _cells(view, now, NARROW_BAR)
-        told = f"{view.window.source}, {span(now - view.window.as_of)} ago"
         reset = f"resets in {resets}" if resets else "reset not known"
+        if spending is not None and view.window.source is Source.DECLARED:
+            reset = _joined(f"{_of_budget(spending)},", reset)
         short, _, scope = name.partition("\n")
         table.add_row(f"  {short}", drawn, used, reset)
-        table.add_row(f"  {scope}", "", "", Text(f"{_outlook(view, now)}; {told}", "dim"))
+        second = _joined(f"{_outlook(view, now)};", _told(view, now))
+        table.add_row(f"  {scope}", "", "", Text(second, "dim"))
     return table
+
+
+def _joined(one: str, other: str) -> str:
+    """Side by side where there is room for both."""
+    return f"{one} {other}" if len(one) + len(other) < LONGEST_OUTLOOK else f"{one}\n{other}"
+
+
+def _told(view: WindowView, now: float) -> str:
+    """Where a figure comes from, how sure it is if that is in doubt, and how old unless it is new."""
+    told: str = view.window.source
+    if view.window.source is Source.ESTIMATE:
+        told += f", {100.0 * view.confidence:.0f} % sure"
+    if view.window.source is Source.DECLARED and view.window.as_of >= now:
+        return told
+    return f"{told}, {span(now - view.window.as_of)} ago"
 
 
 def _outlook(view: WindowView, now: float) -> str:

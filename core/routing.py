@@ -1,46 +1,36 @@
 """Decides which candidate serves an ask. Pure: no clock of its own, no I/O, nothing remembered."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import IntEnum
+from functools import partial
 
-from core import estimate, pace
+from core import budget, estimate, explain, ranking
+from core.explain import Telling
 from core.model import (
-    AccountKind,
     Ask,
     Candidate,
     Decision,
+    Explanation,
+    Mode,
     NoRoute,
+    Policy,
     Refusal,
     Route,
+    Standing,
     State,
+    Unknown,
     Verdict,
-    WindowView,
+    Window,
 )
+from core.standing import Judged, Rank, judge
 
-TIE = 0.01
-"""Percentage points. A minute of a week is as much: pace that differs by less is the same pace."""
-TIE_RATIO = 0.001
-
-
-class Rank(IntEnum):
-    """Metered accounts come after every subscription that can serve: money is not lost unused."""
-
-    HEADROOM = 0
-    UNKNOWN = 1
-    AHEAD_OF_PACE = 2
-    METERED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    verdict: Verdict
-    rank: tuple[int, int]
-    """The rank, and for metered accounts the rank that they would have among themselves."""
-    ratio: float
-    order: int
+DEFAULT = Policy()
+EXPLORE_EVERY_S = 1800.0
+"""How often an account of whose limits nothing is known is tried, for its answer to tell."""
+MOVE = 6.0
+"""Points that a move must gain at least: twice the noise of a reading."""
+TOKENS_PER_POINT = 2500.0
+"""Cached tokens that outweigh one point of pace."""
 
 
 def decide(
@@ -48,147 +38,121 @@ def decide(
     candidates: Sequence[Candidate],
     state: State,
     now: float,
+    policy: Policy = DEFAULT,
     *,
-    incumbent: str | None = None,
+    standing: Standing | None = None,
 ) -> Decision:
-    """The candidate with most headroom against the pace of its limits, and what became of each.
+    """The best candidate by the policy; a conversation moves only where that is worth it.
 
-    `candidates` stand in the configuration's order, which settles ties. `incumbent` is the id of
-    the account that served this session last: in a tool loop it stays, unless it is excluded.
+    `candidates` stand in the configuration's order, which settles ties. `standing` is what the
+    conversation has with the account that served it last: in a tool loop it stays, unless that
+    one is excluded.
     """
-    judged = [_judge(c, state, now, order) for order, c in enumerate(candidates)]
-    able = _ranked([j for j in judged if j.verdict.available])
-    verdicts = tuple(j.verdict for j in [*able, *(j for j in judged if not j.verdict.available)])
+    judged = [
+        judge(candidate, _windows(candidate, state, now), order, now, policy)
+        for order, candidate in enumerate(candidates)
+    ]
+    able = [j for j in judged if j.able]
     if not able:
-        return _nobody(verdicts, now)
-    if ask.tool_loop and incumbent is not None:
-        for verdict in verdicts:
-            account = verdict.candidate.account
-            if verdict.available and account is not None and account.id == incumbent:
-                name = _ascii(verdict.candidate.provider)
-                return Route(verdict, f"stays on {name}: in the middle of a tool loop", verdicts)
-    return Route(verdicts[0], _reason(verdicts), verdicts)
+        return _nobody(judged, now, policy)
+    busy = _under_way(able, state) if ask.subagent else None
+    contest = _Contest(judged, able, ranking.values(able, now, policy, busy), now, policy)
+    best = ranking.best(able, contest.values)
+    held = _held(able, standing)
+    if held is None or standing is None:
+        unknown = None if ask.tool_loop else _unexplored(contest, state, best)
+        if unknown is not None:
+            why = partial(explain.explores, unknown.candidate.provider)
+            return Route(unknown.candidate, contest.telling(why), explores=True)
+    elif held is not best:
+        because = explain.TOOL_LOOP if ask.tool_loop else _veto(contest, held, best, standing)
+        if because is not None:
+            why = partial(explain.stays, held.candidate.provider, because)
+            return Route(held.candidate, contest.telling(why), veto=True)
+    return Route(best.candidate, contest.telling(explain.chosen))
 
 
-def _judge(candidate: Candidate, state: State, now: float, order: int) -> _Judged:
-    last = (Rank.METERED, 0)
+@dataclass(slots=True)
+class _Contest:
+    """The candidates of one decision and what the policy makes of them."""
+
+    judged: Sequence[Judged]
+    able: Sequence[Judged]
+    values: ranking.Values
+    now: float
+    policy: Policy
+
+    def telling(self, why: Callable[[Sequence[Verdict]], str]) -> Telling:
+        return Telling(partial(self._tell, why))
+
+    def _tell(self, why: Callable[[Sequence[Verdict]], str]) -> Explanation:
+        ranked = ranking.ranked(self.able, self.values)
+        others = [j for j in self.judged if not j.able]
+        verdicts = explain.verdicts(ranked, others, self.now, self.policy)
+        return Explanation(why(verdicts), verdicts)
+
+
+def _windows(candidate: Candidate, state: State, now: float) -> Iterable[Window]:
     if candidate.account is None:
-        why = candidate.problem or "no credential"
-        return _Judged(Verdict(candidate, False, None, (), why), last, 0.0, order)
-    known = estimate.carried(state.of(candidate.account), now)
-    views = tuple(pace.view(w, now) for w in known if pace.binds(w, candidate.provider_model))
-    carrier = longest(views)
-    score = None if carrier is None else carrier.pace_delta
-    if candidate.problem is not None:
-        verdict = Verdict(candidate, False, score, views, candidate.problem)
-        return _Judged(verdict, last, 0.0, order)
-    spent = [v for v in views if v.window.used_percent >= pace.SPENT]
-    if spent:
-        return _Judged(_excluded(candidate, score, views, spent, now), last, 0.0, order)
-    rank = _rank(score)
-    metered = candidate.account.kind is AccountKind.METERED
-    verdict = Verdict(candidate, True, score, views, _why(carrier, metered=metered))
-    ratio = 0.0 if carrier is None else pace.headroom_ratio(carrier)
-    return _Judged(verdict, (Rank.METERED if metered else rank, rank), ratio, order)
+        return ()
+    known = state.of(candidate.account)
+    windows = estimate.carried(known, now)
+    own = budget.window(candidate.budget, known, now) if candidate.budget else None
+    return windows if own is None else (*windows, own)
 
 
-def longest(views: Iterable[WindowView]) -> WindowView | None:
-    """The window that carries the value; of two as long, the one further ahead of its pace.
-
-    One whose reset is not known has no pace: then nothing is known, whatever a shorter one says.
-    """
-    measured = [v for v in views if v.window.duration_s is not None]
-    unpaced = float("-inf")
-    return max(
-        measured,
-        key=lambda v: (v.window.duration_s, unpaced if v.pace_delta is None else v.pace_delta),
-        default=None,
-    )
+def _under_way(able: Sequence[Judged], state: State) -> list[int]:
+    """Requests that each account is busy with."""
+    accounts = [j.candidate.account for j in able]
+    return [0 if it is None else len(state.of(it).in_flight) for it in accounts]
 
 
-def _rank(score: float | None) -> Rank:
-    if score is None:
-        return Rank.UNKNOWN
-    # Within a tie of the pace is on the pace.
-    return Rank.HEADROOM if score <= TIE else Rank.AHEAD_OF_PACE
+def _held(able: Sequence[Judged], standing: Standing | None) -> Judged | None:
+    """The candidate that the conversation is with, if it can still serve."""
+    if standing is None:
+        return None
+    for judged in able:
+        account = judged.candidate.account
+        if account is not None and account.id == standing.account:
+            return judged
+    return None
 
 
-def _ranked(able: Sequence[_Judged]) -> list[_Judged]:
-    """Best first. Scores that tie are settled by the ratio, ratios that tie by the order."""
-    rest = list(able)
-    ranked: list[_Judged] = []
-    while rest:
-        best = min(j.rank for j in rest)
-        peers = [j for j in rest if j.rank == best]
-        lowest = min(j.verdict.score or 0.0 for j in peers)
-        tied = [j for j in peers if (j.verdict.score or 0.0) <= lowest + TIE]
-        highest = max(j.ratio for j in tied)
-        first = next(j for j in tied if j.ratio == highest or j.ratio >= highest - TIE_RATIO)
-        ranked.append(first)
-        rest.remove(first)
-    return ranked
+def _veto(contest: _Contest, held: Judged, best: Judged, standing: Standing) -> str | None:
+    """Why the conversation does not move to what would be best for a new one; None if it does."""
+    if not contest.policy.sticky or (held.rank is Rank.METERED and best.rank is not Rank.METERED):
+        return None
+    cached = standing.cached_tokens if standing.cached_until > contest.now else 0
+    gain = contest.values[held.order].points - contest.values[best.order].points
+    if gain > MOVE + cached / TOKENS_PER_POINT:
+        return None
+    return explain.worth(cached, gain)
 
 
-def _excluded(
-    candidate: Candidate,
-    score: float | None,
-    views: tuple[WindowView, ...],
-    spent: Sequence[WindowView],
-    now: float,
-) -> Verdict:
-    """An exhausted candidate: it can serve again when the last of its spent windows resets."""
-    # Every spent window has a reset by now: pace.current() guesses where it is not said.
-    relief = max(v.window.resets_at for v in spent if v.window.resets_at is not None)
-    names = " and ".join(v.window.name for v in spent)
-    why = f"{names} is spent" if len(spent) == 1 else f"{names} are spent"
-    why += f", resets in {span(relief - now)}"
-    return Verdict(candidate, False, score, views, why, relief)
+def _unexplored(contest: _Contest, state: State, best: Judged) -> Judged | None:
+    """A subscription of which nothing is known, and which has not been tried lately."""
+    policy = contest.policy
+    if best.unknown or policy.unknown is Unknown.EXCLUDE or Mode.PACE not in policy.weights:
+        return None
+    for judged in contest.able:
+        account = judged.candidate.account
+        if not judged.unknown or judged.paid or account is None:
+            continue
+        tried = state.of(account).explored_at
+        if tried is None or contest.now - tried >= EXPLORE_EVERY_S:
+            return judged
+    return None
 
 
-def _why(carrier: WindowView | None, *, metered: bool) -> str:
-    prefix = "pay per token, " if metered else ""
-    if carrier is None or carrier.pace_delta is None:
-        return prefix + ("after every subscription" if metered else "usage unknown")
-    used = f"{carrier.window.name} {carrier.window.used_percent:.1f}% used"
-    return prefix + f"{used}, {_points(carrier.pace_delta)}"
+def _nobody(judged: Sequence[Judged], now: float, policy: Policy) -> NoRoute:
+    spent = [j for j in judged if j.spent and j.candidate.problem is None and not j.not_pinned]
+    known = [at for at in map(explain.relief_at, spent) if at is not None]
+    relief = min(known, default=None)
 
+    def tell() -> Explanation:
+        verdicts = explain.verdicts((), judged, now, policy)
+        reason = explain.nobody(verdicts, exhausted=bool(spent), relief=relief, now=now)
+        return Explanation(reason, verdicts)
 
-def _points(delta: float) -> str:
-    if abs(delta) < 0.05:  # noqa: PLR2004 - would print as 0.0
-        return "on pace"
-    return f"{abs(delta):.1f} points {'ahead of' if delta > 0 else 'behind'} pace"
-
-
-def _reason(verdicts: Sequence[Verdict]) -> str:
-    """One sentence, in ASCII since it travels in a header."""
-    chosen, *others = verdicts
-    reason = f"{chosen.candidate.provider}: {chosen.why}"
-    return _ascii("; ".join([reason, *(f"{v.candidate.provider}: {v.why}" for v in others)]))
-
-
-def _ascii(text: str) -> str:
-    return re.sub(r"[^ -~]", "?", text)
-
-
-def _nobody(verdicts: tuple[Verdict, ...], now: float) -> NoRoute:
-    exhausted = [v for v in verdicts if v.candidate.problem is None and v.candidate.account]
-    listed = "; ".join(f"{v.candidate.provider}: {v.why}" for v in verdicts)
-    if not exhausted:
-        reason = _ascii(f"no provider can serve this model: {listed}")
-        return NoRoute(Refusal.UNAVAILABLE, reason, verdicts)
-    relief = min(v.relief_at for v in exhausted if v.relief_at is not None)
-    moment = datetime.fromtimestamp(relief, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    when = f"earliest relief in {span(relief - now)} ({moment})"
-    reason = _ascii(f"every provider's quota is spent, {when}: {listed}")
-    return NoRoute(Refusal.EXHAUSTED, reason, verdicts, relief)
-
-
-def span(seconds: float) -> str:
-    """A length of time in words: `2 d 4 h`, `3 h 5 min`, `40 s`."""
-    whole = max(round(seconds), 0)
-    days, hours, minutes = whole // 86400, whole % 86400 // 3600, whole % 3600 // 60
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{whole} s"
+    refusal = Refusal.EXHAUSTED if spent else Refusal.UNAVAILABLE
+    return NoRoute(refusal, Telling(tell), relief)

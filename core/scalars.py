@@ -5,6 +5,7 @@ Text in, checked values out. Each refuses what it does not take, and says what i
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
@@ -113,6 +114,49 @@ def _folder(value: Any) -> Path:
     return path
 
 
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_SHIFT = re.compile(
+    r"(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))?"
+    r" +(?P<begin>[0-9]{1,2}(?::[0-5][0-9])?)-(?P<end>[0-9]{1,2}(?::[0-5][0-9])?)"
+)
+_HOURS = "days and hours, such as `mon-fri 9-19` or `mon-thu 9-18, fri 9-14:30`"
+
+
+def _hours(value: Any) -> str:
+    if not isinstance(value, str) or working_spans(value) is None:
+        raise refuse("wrong value", allowed=_HOURS)
+    return value
+
+
+def working_spans(text: str) -> tuple[tuple[float, float], ...] | None:
+    """`mon-fri 9-19` as spans of seconds from Monday's midnight, in order and apart.
+
+    None where it cannot be read, names no time, or names one twice.
+    """
+    found: list[tuple[float, float]] = []
+    for part in text.lower().split(","):
+        match = _SHIFT.fullmatch(part.strip())
+        if match is None or not {match["first"], match["last"] or "mon"} <= set(_DAYS):
+            return None
+        first = _DAYS.index(match["first"])
+        last = first if match["last"] is None else _DAYS.index(match["last"])
+        begin, end = _time(match["begin"]), _time(match["end"])
+        if not begin < end <= 86400.0:  # noqa: PLR2004
+            return None
+        # `sat-tue` goes over the end of the week.
+        days = [day % 7 for day in range(first, last + 1 if first <= last else last + 8)]
+        found += [(day * 86400.0 + begin, day * 86400.0 + end) for day in days]
+    found.sort()
+    apart = all(before[1] <= after[0] for before, after in pairwise(found))
+    return tuple(found) if apart else None
+
+
+def _time(text: str) -> float:
+    hours, _, minutes = text.partition(":")
+    return float(hours) * 3600.0 + float(minutes or 0) * 60.0
+
+
+type WorkingHours = Annotated[str, BeforeValidator(_hours)]
 type Text = Annotated[StrictStr, AfterValidator(_text)]
 type Seconds = Annotated[float, BeforeValidator(_duration)]
 type Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

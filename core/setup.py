@@ -8,9 +8,11 @@ import platformdirs
 
 from core import config as configuration
 from core import providers
+from core.catalogfile import CatalogFile, opencode_path
 from core.configfile import ConfigFile
 from core.credentials import Credentials, data_home
 from core.engine import Engine
+from core.history import History
 from core.store import Store
 
 APP = "limit-router"
@@ -46,8 +48,21 @@ def build(
     """
     variables = os.environ if environ is None else environ
     path = config_path(explicit, variables)
-    source = ConfigFile(path, providers.routable())
+    source = ConfigFile(path, providers.known(), providers.routable())
     config = source.config
     folder = config.state or platformdirs.user_state_path(APP)
     credentials = Credentials(variables, data_home(variables, Path.home()))
-    return Engine(config, credentials, Store(folder), source=source, previous=previous)
+    return Engine(
+        config,
+        credentials,
+        Store(folder),
+        source=source,
+        history=History(folder),
+        catalog=CatalogFile(opencode_path(variables, Path.home()), _catalog_keys()),
+        previous=previous,
+    )
+
+
+def _catalog_keys() -> tuple[str, ...]:
+    """What the catalogue calls the providers that we know: as OpenCode does."""
+    return tuple(key for it in providers.known().values() for key in it.opencode_keys)

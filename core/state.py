@@ -4,11 +4,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from core import estimate
-from core.model import Account, AccountState, Cost, Source, State, Tokens, Usage, Window
+from core import budget, estimate
+from core.model import (
+    Account,
+    AccountState,
+    Cost,
+    Source,
+    Spend,
+    State,
+    Tokens,
+    ToldSpend,
+    Usage,
+    Window,
+)
 
 type Meter = Mapping[str, Mapping[str, float]]
 
+_FREE = Spend()
 MEAN_STEP = 0.2
 """How much the latest answer weighs in the mean of them."""
 
@@ -61,6 +73,9 @@ class RequestEnded:
     sent_at: float | None
     writer: str
     """Which process counted it."""
+    at: float = 0.0
+    spend: Spend = _FREE
+    """What it cost, where it is paid for by the token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +87,17 @@ class ModelsRead:
     at: float
 
 
-type Event = UsageRead | UsageFailed | LimitsSeen | RequestSent | RequestEnded | ModelsRead
+@dataclass(frozen=True, slots=True)
+class Explored:
+    """A session is sent to an account of whose limits nothing is known."""
+
+    account: Account
+    at: float
+
+
+type Event = (
+    UsageRead | UsageFailed | LimitsSeen | RequestSent | RequestEnded | ModelsRead | Explored
+)
 
 
 def apply(state: State, event: Event) -> State:
@@ -87,6 +112,9 @@ def apply(state: State, event: Event) -> State:
                 failures=0,
                 error=None,
                 limited_until=None,
+                told_spend=budget.told(usage.spent, known.spent, at)
+                if usage.spent
+                else known.told_spend,
             )
         case UsageFailed(error=error, at=at, poll_after=poll_after, limited=limited):
             known = replace(
@@ -101,8 +129,12 @@ def apply(state: State, event: Event) -> State:
             known = _read(known, windows, known.read_at)
         case RequestSent(at=at):
             known = replace(known, in_flight=(*known.in_flight, at))
-        case RequestEnded(model=model, tokens=tokens, sent_at=sent_at, writer=writer):
+        case RequestEnded(model=model, tokens=tokens, sent_at=sent_at, writer=writer) as ended:
             known = _passed(known, model, estimate.units(tokens), sent_at, writer)
+            spent = budget.charged(known.spent, ended.spend, ended.at, writer)
+            known = replace(known, spent=spent)
+        case Explored(at=at):
+            known = replace(known, explored_at=at)
         case ModelsRead(models=models, at=at):
             known = replace(known, models=models, models_at=at)
         case _:
@@ -136,8 +168,11 @@ def _merge_account(ours: AccountState, theirs: AccountState) -> AccountState:
         read_at=read_at,
         metered=_most(ours.metered, theirs.metered),
         costs=_newest_costs(theirs.costs, ours.costs),
+        spent=budget.merged(ours.spent, theirs.spent),
+        told_spend=_newest_told(ours.told_spend, theirs.told_spend),
         in_flight=ours.in_flight,
         mean_units=ours.mean_units,
+        explored_at=_later(ours.explored_at, theirs.explored_at),
     )
 
 
@@ -197,6 +232,12 @@ def _most(ours: Meter, theirs: Meter) -> Meter:
         }
         for model in {**theirs, **ours}
     }
+
+
+def _newest_told(ours: ToldSpend | None, theirs: ToldSpend | None) -> ToldSpend | None:
+    if ours is None or theirs is None:
+        return ours or theirs
+    return ours if ours.at >= theirs.at else theirs
 
 
 def _newest_costs(old: Mapping[str, Cost], new: Mapping[str, Cost]) -> dict[str, Cost]:

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
+from core import budget
 from core.errors import StateError
-from core.model import AccountState, Cost, Source, State, Window
+from core.model import AccountState, Cost, Period, Source, Spend, State, ToldSpend, Window
+from core.reading import DAY
 from core.state import merge
 
 FILE_NAME = "state.json"
@@ -23,6 +25,7 @@ FILE_NAME = "state.json"
 _VERSION = 1
 _LARGEST = 16 * 2**20
 _LOCK_TIMEOUT_S = 5.0
+_TURN_NAME = "asking.lock"
 _BAD_KEPT = 3
 _WRITERS = 64
 _FORGET_AFTER_S = 40 * 86400.0
@@ -38,6 +41,7 @@ def _moment(value: Any) -> Any:
 
 type _Time = Annotated[FiniteFloat, Field(ge=0, le=_LAST_MOMENT)]
 type _Count = Annotated[FiniteFloat, Field(ge=0)]
+type _Day = Annotated[int, Field(ge=0, le=_LAST_MOMENT // DAY)]
 type _Moment = Annotated[FiniteFloat | None, BeforeValidator(_moment)]
 
 
@@ -52,6 +56,7 @@ class _Window(_Part):
     source: Source
     as_of: _Time
     scope: str | None = None
+    overage: bool = False
     confidence: Annotated[FiniteFloat, Field(ge=0, le=1)] = 1.0
     mark: _Count = 0.0
 
@@ -60,6 +65,17 @@ class _Cost(_Part):
     percent: FiniteFloat
     units: Annotated[FiniteFloat, Field(gt=0)]
     at: _Time
+
+
+class _Spend(_Part):
+    usd: _Count = 0.0
+    unpriced: dict[str, _Count] = Field(default_factory=dict)
+
+
+class _Told(_Part):
+    usd: dict[Period, _Count]
+    at: _Time
+    counted: dict[Period, _Spend] = Field(default_factory=dict)
 
 
 class _Account(_Part):
@@ -73,8 +89,11 @@ class _Account(_Part):
     models: tuple[str, ...] | None = None
     models_at: _Moment = None
     read_at: _Moment = None
+    explored_at: _Moment = None
     metered: dict[str, dict[str, _Count]] = Field(default_factory=dict)
     costs: dict[str, _Cost] = Field(default_factory=dict)
+    spent: dict[_Day, dict[str, _Spend]] = Field(default_factory=dict)
+    told_spend: _Told | None = None
 
 
 class _File(_Part):
@@ -90,6 +109,8 @@ class Store:
         self._file = folder / FILE_NAME
         self._writer: str | None = None
         self._writer_lock: FileLock | None = None
+        # Whichever thread takes the turn, another may give it up.
+        self._turn = FileLock(folder / _TURN_NAME, timeout=0, mode=0o600, thread_local=False)
         self.problem: StateError | None = None
 
     def load(self) -> State:
@@ -136,6 +157,24 @@ class Store:
                     self._writer_lock = lock
                     return str(number)
         return f"p{secrets.token_hex(4)}"
+
+    def take_turn(self) -> bool:
+        """Be the one process that asks the providers. Does not wait: False while another is it.
+
+        A turn ends with `give_turn`, and with its process: nobody waits for one that has died.
+        """
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._turn.acquire()
+        except Timeout:
+            return False
+        except _FAILURES:
+            pass  # a folder that cannot be written is shared with nobody
+        return True
+
+    def give_turn(self) -> None:
+        """A turn that was never taken is given as well."""
+        self._turn.release()
 
     def _lock(self) -> FileLock:
         return FileLock(f"{self._file}.lock", timeout=_LOCK_TIMEOUT_S, mode=0o600)
@@ -219,7 +258,22 @@ def _loaded(raw: bytes) -> State:
 def _account(known: _Account) -> AccountState:
     windows = {name: Window(name, **dict(window)) for name, window in known.windows.items()}
     costs = {name: Cost(**dict(cost)) for name, cost in known.costs.items()}
-    return AccountState(**{**dict(known), "windows": windows, "costs": costs})
+    spent = {
+        day: {writer: _spend(spend) for writer, spend in writers.items()}
+        for day, writers in known.spent.items()
+    }
+    told = None if known.told_spend is None else _told(known.told_spend)
+    nouns = {"windows": windows, "costs": costs, "spent": spent, "told_spend": told}
+    return AccountState(**{**dict(known), **nouns})
+
+
+def _spend(spend: _Spend) -> Spend:
+    return Spend(**dict(spend))
+
+
+def _told(told: _Told) -> ToldSpend:
+    counted = {per: _spend(spend) for per, spend in told.counted.items()}
+    return ToldSpend(told.usd, told.at, counted)
 
 
 def _dumped(state: State) -> bytes:
@@ -235,7 +289,8 @@ def _kept(state: State, now: float) -> State:
 
 
 def _last_heard(known: AccountState) -> float:
-    return max(known.as_of or 0.0, known.polled_at or 0.0, known.models_at or 0.0)
+    counted = max(known.spent, default=0) * DAY
+    return max(known.as_of or 0.0, known.polled_at or 0.0, known.models_at or 0.0, counted)
 
 
 def _without_future(known: AccountState, now: float) -> AccountState:
@@ -250,4 +305,8 @@ def _without_future(known: AccountState, now: float) -> AccountState:
         )
     if (known.models_at or 0.0) > latest:
         known = replace(known, models_at=None)
-    return known
+    told = known.told_spend
+    if told is not None and told.at > latest:
+        known = replace(known, told_spend=None)
+    spent = {day: by for day, by in budget.kept(known.spent, now).items() if day * DAY <= latest}
+    return replace(known, spent=spent)

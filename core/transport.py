@@ -1,4 +1,7 @@
-"""The one place that sends requests of our own: usage and model lists, never inference."""
+"""The one place that sends requests of our own: usage, model lists, refreshes; never inference.
+
+A refresh has its token in the body, which is shown in no exception and no log.
+"""
 
 import asyncio
 import logging

@@ -245,12 +245,12 @@ def test_config_check_of_the_one_in_use(sim, shown):
 
 def test_config_check_of_another_says_what_has_no_effect_yet(sim, shown, tmp_path):
     other = tmp_path / "other.yaml"
-    other.write_text("policy: {mode: drain}\n")
+    other.write_text("discover: all\n")
     code, text = shown("config", "check", str(other))
     assert code == 0
     assert text.splitlines() == [
         f"{other}: no mistake found.",
-        "policy.mode is accepted and has no effect in this version.",
+        "discover is accepted and has no effect in this version.",
     ]
 
 
@@ -260,7 +260,7 @@ def test_a_broken_configuration_exits_2(command, sim, capsys):
     path.write_text("models:\n  a: {provider: [anthropic]}\n")
     sentence = (
         f"limit-router: {path}, line 2: `models.a.provider`: unknown key; allowed: name, "
-        "providers, mode, pin, limits; the nearest valid spelling is `providers`."
+        "providers, mode, pin, limits, price; the nearest valid spelling is `providers`."
     )
     assert errors_of(capsys, *command) == (2, sentence)
 

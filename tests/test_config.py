@@ -10,15 +10,25 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from core import config as config_module
-from core.config import Config, ModelConfig, ProviderConfig, find, load, parse, without_effect
+from core.config import (
+    BudgetConfig,
+    Config,
+    ModelConfig,
+    PriceConfig,
+    ProviderConfig,
+    find,
+    load,
+    parse,
+    without_effect,
+)
 from core.errors import ConfigError
 
 IDS = ("anthropic", "github-copilot")
 SHIPPED = Path(__file__).parent.parent / "mitm.yaml"
 
 TOP = "allow_clients, providers, models, policy, failover, discover, catalog, notify, state"
-MODEL = "name, providers, mode, pin, limits"
-PROVIDER = "oauth, base_url, usage_url, reserve, overage, budget, accounts"
+MODEL = "name, providers, mode, pin, limits, price"
+PROVIDER = "oauth, base_url, usage_url, token_url, reserve, overage, budget, accounts"
 CANDIDATES = "a list of providers, or a mapping of providers to their spelling of the model"
 URL = "https://host/path (http:// only to this machine: 127.0.0.1, ::1 or localhost)"
 DURATION = "a number with its unit, such as 60s, 5m or 2h"
@@ -29,9 +39,9 @@ def read(text: str) -> Config:
     return parse(text, "mitm.yaml", IDS)
 
 
-def refused(text: str) -> str:
+def refused(text: str, *ids: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        read(text)
+        parse(text, "mitm.yaml", ids, IDS) if ids else read(text)
     error = caught.value
     assert error.__cause__ is None
     assert error.__context__ is None, "the text that pydantic quotes would come along"
@@ -82,9 +92,18 @@ WRONG = {
     'models: {c: {providers: [anthropic], name: "a\\nb"}}': "mitm.yaml, line 1: `models.c.name`: "
     "wrong value; found 'a\\nb'; allowed: text on one line, not empty.",
     "policy: {mode: paces}": "mitm.yaml, line 1: `policy.mode`: wrong value; found 'paces'; "
-    "allowed: pace, drain, cheapest, fastest, priority; the nearest valid spelling is `pace`.",
+    "allowed: one of pace, drain, cheapest, fastest, priority, or a mapping of some of them to "
+    "weights: {pace: 3, fastest: 1}; the nearest valid spelling is `pace`.",
+    "policy: {mode: {pace: 0}}": "mitm.yaml, line 1: `policy.mode.pace`: not a weight; found 0; "
+    "allowed: a number above 0.",
+    "policy: {mode: {}}": "mitm.yaml, line 1: `policy.mode`: wrong value; found a mapping; "
+    "allowed: one of pace, drain, cheapest, fastest, priority, or a mapping of some of them to "
+    "weights: {pace: 3, fastest: 1}.",
+    "policy: {schedule: 9-17}": "mitm.yaml, line 1: `policy.schedule`: wrong value; found '9-17'; "
+    "allowed: days and hours, such as `mon-fri 9-19` or `mon-thu 9-18, fri 9-14:30`.",
     "policy: {mode: true}": "mitm.yaml, line 1: `policy.mode`: wrong value; found true; "
-    "allowed: pace, drain, cheapest, fastest, priority.",
+    "allowed: one of pace, drain, cheapest, fastest, priority, or a mapping of some of them to "
+    "weights: {pace: 3, fastest: 1}.",
     "discover: none": "mitm.yaml, line 1: `discover`: wrong value; found 'none'; "
     "allowed: off, configured, all.",
     "providers: {anthropic: {reserve: {five_hour: 200}}}": "mitm.yaml, line 1: "
@@ -143,6 +162,26 @@ WRONG = {
     f"not a name for a model; found 'limit-router/c'; allowed: {NAMES}; write it as `c`.",
     "models: {'!': {providers: [anthropic]}}": "mitm.yaml, line 1: `models`: "
     f"not a name for a model; found '!'; allowed: {NAMES}.",
+    # prices
+    "models: {c: {providers: [anthropic], price: 3}}": "mitm.yaml, line 1: `models.c.price`: "
+    "wrong value; found 3; allowed: a mapping.",
+    "models:\n  c:\n    providers: [anthropic]\n    price:\n      input: 3": "mitm.yaml, line 4: "
+    "`models.c.price.output`: is missing.",
+    "models: {c: {providers: [anthropic], price: {input: 3, output: -1}}}": "mitm.yaml, line 1: "
+    "`models.c.price.output`: wrong value; found -1; allowed: 0 or more.",
+    "models: {c: {providers: [anthropic], price: {input: 3, ouput: 1}}}": "mitm.yaml, line 1: "
+    "`models.c.price.ouput`: unknown key; allowed: input, output, cache_read, cache_write; "
+    "the nearest valid spelling is `output`.",
+    "models: {c: {providers: [anthropic], price: {inputs: 3}}}": "mitm.yaml, line 1: "
+    "`models.c.price.inputs`: wrong value; found 3; allowed: a mapping.",
+    "models:\n  c:\n    providers: [anthropic]\n    price:\n      anthropic: {input: a, output: 1}": (
+        "mitm.yaml, line 5: `models.c.price.anthropic.input`: wrong value; found 'a'; "
+        "allowed: a number."
+    ),
+    "models:\n  c:\n    providers: [anthropic]\n    price:\n      copilot: {input: 1, output: 1}": (
+        "mitm.yaml, line 5: `models.c.price.copilot`: is not one of this model's providers; "
+        "found 'copilot'; allowed: anthropic."
+    ),
     # who may be routed
     "allow_clients: [127.0.0.1, 10.0.0.1/8]": "mitm.yaml, line 1: `allow_clients.1`: wrong value; "
     "found '10.0.0.1/8'; allowed: an address or a network, such as 127.0.0.0/8; "
@@ -200,7 +239,7 @@ def test_defaults() -> None:
     config = Config()
     assert [str(network) for network in config.allow_clients] == ["127.0.0.0/8", "::1/128"]
     assert (config.policy.mode, config.policy.unknown, config.policy.metered) == (
-        "pace",
+        {"pace": 1.0},
         "middle",
         "last",
     )
@@ -236,6 +275,35 @@ def test_providers_of_a_model_keep_their_order_and_their_spelling() -> None:
     assert list(models["b"].providers.items()) == [("github-copilot", "x-1.5"), ("anthropic", None)]
 
 
+def test_a_price_counts_everywhere_or_at_its_provider() -> None:
+    models = read(
+        "models:\n"
+        "  a: {providers: [anthropic, github-copilot], price: {input: 3, output: 15}}\n"
+        "  b:\n"
+        "    providers: [anthropic, github-copilot]\n"
+        "    price: {anthropic: {input: 1, output: 5, cache_read: 0.1, cache_write: 0}}\n"
+        "  c: {providers: [anthropic], price: }\n"
+    ).models
+    everywhere = PriceConfig(input=3.0, output=15.0)
+    assert [models["a"].price_at(name) for name in IDS] == [everywhere, everywhere]
+    own = PriceConfig(input=1.0, output=5.0, cache_read=0.1, cache_write=0.0)
+    assert [models["b"].price_at(name) for name in IDS] == [own, None]
+    assert [models["c"].price_at(name) for name in IDS] == [None, None]
+
+
+def test_a_provider_that_nothing_is_routed_to_has_settings_and_serves_no_model() -> None:
+    ids = (*IDS, "openrouter")
+    budget = "providers: {openrouter: {budget: {usd: 50, per: month}}}"
+    found = parse(budget, "mitm.yaml", ids, IDS).provider("openrouter").budget
+    assert found == BudgetConfig(usd=50.0, per="month")
+    said = (
+        "mitm.yaml, line 1: `models.c.providers`: nothing is routed to this provider yet, only its "
+        "usage is shown; found 'openrouter'; allowed: anthropic, github-copilot."
+    )
+    assert refused("models: {c: {providers: [anthropic, openrouter]}}", *ids) == said
+    assert refused("models: {c: {providers: {openrouter: x}}}", *ids) == said
+
+
 def test_made_in_code_knows_no_providers_to_check() -> None:
     assert ModelConfig.model_validate({"providers": ["any"]}).providers == {"any": None}
 
@@ -261,7 +329,7 @@ SET = {
         "mode": "drain",
         "unknown": "last",
         "metered": "by_budget",
-        "schedule": "9-17",
+        "schedule": "mon-fri 9-17",
         "stickiness": "none",
     },
     "failover": {
@@ -280,18 +348,8 @@ SET = {
 
 def test_names_each_key_that_has_no_effect_yet() -> None:
     assert without_effect(read(yaml.safe_dump(SET))) == (
-        "providers.anthropic.reserve",
-        "providers.anthropic.overage",
-        "providers.anthropic.budget",
         "providers.anthropic.accounts",
-        "models.a.mode",
-        "models.b.pin",
         "models.a.limits",
-        "policy.mode",
-        "policy.unknown",
-        "policy.metered",
-        "policy.schedule",
-        "policy.stickiness",
         "failover.max_attempts",
         "failover.budget",
         "failover.first_byte_timeout",

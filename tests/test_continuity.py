@@ -186,7 +186,7 @@ def test_a_tool_loop_belongs_to_who_called_the_tool_and_else_to_the_session():
     here, there = (Account(name, "x", AccountKind.SUBSCRIPTION) for name in ("here", "there"))
     ask = Ask(Wire.MESSAGES, "m")
     seen = Observation(True, None, Tokens(), None, (), ("toolu_1", "toolu_2"))
-    known.answered(seen, here, HERE)
+    known.answered(ask, seen, here, HERE, 0.0)
     known.served(replace(ask, session="s"), there)
     assert known.incumbent(ask) is None
     assert known.incumbent(replace(ask, tool_call="toolu_2")) == here.id

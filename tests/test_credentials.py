@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.credentials import Credentials, data_home
-from core.model import AccountKind, Credential, CredentialType
-from core.provider import Endpoints, Provider
+from core.authfile import token_digest
+from core.credentials import Credentials, data_home, sign_in_digest
+from core.model import AccountKind, Credential, CredentialType, Secret
+from core.provider import Endpoints, Provider, Renewed
 
 PLACE = "/home/u/.local/share"
 FILE = f"{PLACE}/opencode/auth.json"
@@ -406,6 +407,101 @@ def test_a_sign_in_is_told_by_what_stays_when_tokens_are_renewed() -> None:
     by_variable = Credentials({"EXAMPLE_KEY": "key-1"}, Path(PLACE)).get(EXAMPLE)
     assert by_variable is not None
     assert by_variable.sign_in == sign_in(API)
+
+
+# Sign-ins that can be renewed
+
+
+RENEWED = Renewed(Secret("acc-2"), Secret("ref-2"), 5.0)
+
+
+def signed_in(home: Path, entry: Mapping[str, Any] = OAUTH) -> Credentials:
+    write(home, {"example/": entry})
+    return Credentials({}, home)
+
+
+def found_in(credentials: Credentials) -> Credential:
+    found = credentials.get(EXAMPLE)
+    assert found is not None
+    return found
+
+
+def test_a_sign_in_in_the_file_says_how_it_is_renewed(tmp_path: Path) -> None:
+    credentials = signed_in(tmp_path)
+    assert credentials.file == tmp_path / "opencode" / "auth.json"
+    found = found_in(credentials)
+    assert (found.refresh, found.entry) == (Secret("ref-1"), "example")
+
+
+def test_what_cannot_be_renewed_says_so(tmp_path: Path) -> None:
+    elsewhere = held({"example": OAUTH}), Credentials({"EXAMPLE_KEY": "k"}, tmp_path)
+    for credentials in (*elsewhere, signed_in(tmp_path, API)):
+        found = found_in(credentials)
+        assert (found.refresh, found.entry) == (None, None)
+        assert not credentials.is_signed_out(found)
+    found = found_in(signed_in(tmp_path, {**OAUTH, "refresh": ""}))
+    assert (found.refresh, found.entry) == (None, None)
+
+
+def test_new_tokens_are_used_before_the_file_has_them(tmp_path: Path) -> None:
+    credentials = signed_in(tmp_path)
+    before = found_in(credentials)
+    credentials.keep("example", Secret("ref-1"), RENEWED)
+    found = found_in(credentials)
+    assert (found.secret, found.refresh) == (Secret("acc-2"), Secret("ref-2"))
+    assert (found.expires_at, found.entry) == (5.0, "example")
+    assert (credentials.is_ahead("example"), credentials.is_ahead("other")) == (True, False)
+    credentials.let_go("example")
+    assert not credentials.is_ahead("example")
+    credentials.let_go("example")
+    assert found_in(credentials) == before
+
+
+def test_a_refresh_token_that_stays_and_an_account_that_is_named(tmp_path: Path) -> None:
+    credentials = signed_in(tmp_path)
+    credentials.keep("example", Secret("ref-1"), Renewed(Secret("acc-2"), None, 5.0, "me"))
+    found = found_in(credentials)
+    assert (found.secret, found.refresh, found.account_id) == (
+        Secret("acc-2"),
+        Secret("ref-1"),
+        "me",
+    )
+    write(tmp_path, {"example": {**OAUTH, "accountId": "you"}})
+    assert found_in(credentials).account_id == "you"
+
+
+@pytest.mark.parametrize("entry", [{**OAUTH, "refresh": "ref-3"}, API, "x", None])
+def test_what_the_file_has_been_given_since_wins(tmp_path: Path, entry: Any) -> None:
+    credentials = signed_in(tmp_path)
+    credentials.keep("example", Secret("ref-1"), RENEWED)
+    write(tmp_path, {"example": entry})
+    assert credentials.get(EXAMPLE) == Credentials({}, tmp_path).get(EXAMPLE)
+
+
+def test_a_variable_that_replaces_the_file_is_not_mixed_with_it(tmp_path: Path) -> None:
+    credentials = held({"example": OAUTH})
+    credentials.keep("example", Secret("ref-1"), RENEWED)
+    assert token(credentials) == "acc-1"
+
+
+def test_a_sign_in_is_known_by_the_name_that_it_had_first(tmp_path: Path) -> None:
+    credentials = signed_in(tmp_path)
+    first = found_in(credentials).sign_in
+    credentials.notes.go_on(first, sign_in_digest("example", "ref-2"))
+    write(tmp_path, {"example": {**OAUTH, "refresh": "ref-2"}})
+    assert found_in(credentials).sign_in == first
+    assert sign_in({**OAUTH, "refresh": "ref-2"}) != first, "in a variable it is another"
+
+
+def test_signed_out_it_is_until_its_refresh_token_is_another(tmp_path: Path) -> None:
+    credentials = signed_in(tmp_path)
+    assert not credentials.is_signed_out(found_in(credentials))
+    credentials.notes.refuse(token_digest("example", Secret("ref-1")))
+    credentials.notes.save()
+    assert credentials.is_signed_out(found_in(credentials))
+    assert Credentials({}, tmp_path).is_signed_out(found_in(credentials))
+    write(tmp_path, {"example": {**OAUTH, "refresh": "ref-2"}})
+    assert not credentials.is_signed_out(found_in(credentials))
 
 
 # Secrets, and whatever it is thrown

@@ -19,6 +19,7 @@ from core.match import VIRTUAL_HOST
 from core.model import (
     Ask,
     Credential,
+    Explanation,
     Headers,
     HttpRequest,
     HttpResponse,
@@ -170,6 +171,7 @@ def test_to_anthropic(rig: Rig) -> None:
             ),
         ),
         ("x-limit-router-attempts", "1"),
+        ("x-limit-router-request", forward.request_id),
     )
 
 
@@ -376,7 +378,7 @@ def test_a_client_is_told_to_wait_a_minute_at_most(rig: Rig, before: float, seco
 
 
 def test_where_the_relief_is_not_known_it_is_a_minute(rig: Rig) -> None:
-    nobody = NoRoute(Refusal.EXHAUSTED, "every provider's quota is spent", ())
+    nobody = NoRoute(Refusal.EXHAUSTED, lambda: Explanation("every provider's quota is spent", ()))
     response = rig.engine._nobody(request_for(), nobody)
     assert told(response)[1]["retry-after"] == "60"
 
@@ -749,10 +751,8 @@ def test_a_credential_that_cannot_be_used_is_warned_of_at_once(tmp_path: Path) -
 
 
 def test_what_has_no_effect_yet_is_warned_of(tmp_path: Path) -> None:
-    engine = Rig(tmp_path, OAUTH + "policy: {metered: by_budget}\n").engine
-    assert engine.warnings() == (
-        "policy.metered in the configuration is not in effect in this version",
-    )
+    engine = Rig(tmp_path, OAUTH + "discover: all\n").engine
+    assert engine.warnings() == ("discover in the configuration is not in effect in this version",)
 
 
 # At work

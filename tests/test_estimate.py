@@ -117,7 +117,7 @@ def test_a_scoped_window_counts_its_family_alone() -> None:
 @pytest.mark.parametrize(
     "second",
     [
-        read(9.0, NOW + 300),
+        read(3.0, NOW + 300),
         read(11.0, NOW + 300, resets_at=NOW + WEEK),
         read(11.0, NOW + 300, resets_at=None),
         read(11.0, NOW + estimate.LEARNED_OVER_S + 1),
@@ -129,6 +129,14 @@ def test_readings_that_do_not_compare_teach_nothing(second: UsageRead) -> None:
     assert known(read(10.0), ended(), second).costs == {}
 
 
+def test_noise_that_goes_up_and_down_leaves_the_cost_as_it_is() -> None:
+    events = [read(10.0)]
+    for step, noise in enumerate((2.0, -2.0, 1.0, 0.0), 1):
+        events += [ended(), read(10.0 + step + noise, NOW + 60 * step)]
+    cost = known(*events).costs["seven_day"]
+    assert cost.percent / cost.units == pytest.approx(0.001)
+
+
 def test_a_reading_without_tokens_between_teaches_nothing() -> None:
     assert known(read(10.0), read(11.0, NOW + 300)).costs == {}
     assert known(*LEARNED, read(25.0, NOW + 600)).costs == known(*LEARNED).costs
@@ -136,7 +144,7 @@ def test_a_reading_without_tokens_between_teaches_nothing() -> None:
 
 def test_a_jump_that_others_made_is_not_held_against_our_tokens() -> None:
     after = known(*LEARNED, ended(), read(80.0, NOW + 600)).costs["seven_day"]
-    assert after == Cost(10.0 + estimate.JUMP, 11_000.0, NOW + 600)
+    assert after == Cost(10.0 + estimate.JUMP + estimate.UNSURE, 11_000.0, NOW + 600)
 
 
 def test_old_readings_fade() -> None:

@@ -324,6 +324,7 @@ def test_many_changes_are_one_write(tmp_path: Path) -> None:
     held = Knowledge(Counting(tmp_path), Clock())
 
     async def then() -> None:
+        saves.clear()
         for used in range(100):
             held.apply(LimitsSeen(CLAUDE.account, (replace(SEEN, used_percent=used),)))
         await soon(lambda: on_disk(tmp_path).get("five_hour") == replace(SEEN, used_percent=99))
@@ -384,6 +385,46 @@ def test_a_write_that_was_cancelled_is_made_up_for(tmp_path: Path) -> None:
     asyncio.run(main())
     held.close()
     assert len(saves) == 2
+
+
+def test_a_turn_ends_when_what_it_found_is_written_and_not_before(tmp_path: Path) -> None:
+    """Also where a write is under way already: who is next reads the file."""
+    entered, go_on = threading.Event(), threading.Event()
+    saves: list[str] = []
+
+    class Slow(Store):
+        def save(self, state: State, now: float) -> State:
+            saves.append("begins")
+            entered.set()
+            assert go_on.wait(5)
+            merged = super().save(state, now)
+            saves.append("ends")
+            return merged
+
+        def give_turn(self) -> None:
+            saves.append("turn ends")
+            super().give_turn()
+
+    held, there = Knowledge(Slow(tmp_path), Clock()), Providers()
+
+    async def write_is_under_way(_: str) -> None:
+        held.apply(LimitsSeen(CLAUDE.account, (SEEN,)))
+        assert await asyncio.to_thread(entered.wait, 5)
+        asyncio.get_running_loop().call_later(0.05, go_on.set)
+
+    there.on_ask = write_is_under_way
+
+    async def main() -> None:
+        writing = asyncio.create_task(held._save_changes())
+        await held.poll(lambda: [CLAUDE], there.send)
+        assert on_disk(tmp_path) == {"five_hour": SEEN}
+        assert Store(tmp_path).load().of(CLAUDE.account).polled_at == NOW
+        writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await writing
+
+    asyncio.run(main())
+    assert saves == ["begins", "ends", "begins", "ends", "turn ends"]
 
 
 class ReadOnly(Store):

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from core.errors import UsageError
 from core.model import HttpResponse
 from core.reading import (
+    DAY,
     LATEST,
     day_end,
     epoch,
     epoch_ms,
     event_object,
     json_object,
+    label,
     mapping,
     moment,
     month_before,
@@ -267,6 +269,68 @@ def test_every_month_has_28_to_31_days(resets_at: float) -> None:
 )
 def test_a_wait_that_means_something(value: str, expected: float | None) -> None:
     assert retry_after((("x", "1"), ("Retry-After", value))) == expected
+
+
+AT = ("date", "Sun, 06 Nov 1994 08:49:37 GMT")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("Sun, 06 Nov 1994 08:50:37 GMT", 60.0),
+        ("Sunday, 06-Nov-94 08:50:37 GMT", 60.0),
+        ("Sun Nov  6 08:50:37 1994", 60.0),
+        ("Sun, 06 Nov 1994 08:50:37 -0000", 60.0),
+        ("Sun, 06 Nov 1994 09:50:37 +0100", 60.0),
+        ("Sun, 20 Nov 1994 08:49:37 GMT", 14 * DAY),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", None),
+        ("Sun, 06 Nov 1994 08:48:37 GMT", None),
+        ("Sun, 06 Nov 99999999999 08:49:37 GMT", None),
+        ("Mon", None),
+    ],
+)
+def test_a_wait_until_a_date_counts_from_the_answers_own(
+    value: str, expected: float | None
+) -> None:
+    assert retry_after((AT, ("Retry-After", value))) == expected
+
+
+@pytest.mark.parametrize("date", [(), (("Date", ""),), (("Date", "today"),)])
+def test_a_date_alone_says_nothing_of_how_long(date: tuple[tuple[str, str], ...]) -> None:
+    assert retry_after((*date, ("Retry-After", "Sun, 06 Nov 1994 08:50:37 GMT"))) is None
+    assert retry_after((*date, ("Retry-After", "60"))) == 60.0
+
+
+@given(st.text(), st.text())
+@example("Sun, 06 Nov 1994 08:49:37 +99999999999", "Sun, 06 Nov 0000 08:49:37 GMT")
+@example("Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 -1200")
+def test_any_fields_are_a_wait_or_none(value: str, date: str) -> None:
+    wait = retry_after((("Retry-After", value), ("Date", date)))
+    assert wait is None or wait > 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("individual_pro", "individual_pro"),
+        (" GLM Coding Max (2.0) ", "GLM Coding Max (2.0)"),
+        ("accounts/routers/kimi-k2:free", "accounts/routers/kimi-k2:free"),
+        ("Équipe", "Équipe"),
+        ("x" * 64, "x" * 64),
+        ("x" * 65, None),
+        ("", None),
+        ("  ", None),
+        ("two\nlines", None),
+        ("\x1b[2J", None),
+        ("<b>", None),
+        ("Bearer\tx", None),
+        (5, None),
+        (None, None),
+        (["pro"], None),
+    ],
+)
+def test_a_label_is_short_and_plain(value: object, expected: str | None) -> None:
+    assert label(value) == expected
 
 
 def test_without_the_field_there_is_no_wait() -> None:

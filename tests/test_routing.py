@@ -5,6 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from core.explain import span
 from core.model import (
     Account,
     AccountKind,
@@ -16,6 +17,7 @@ from core.model import (
     Refusal,
     Route,
     Source,
+    Standing,
     State,
     Verdict,
     Window,
@@ -23,9 +25,10 @@ from core.model import (
     Wire,
 )
 from core.pace import view
-from core.routing import TIE, decide, span
+from core.routing import decide
 from core.simulator import SCENARIOS, Scenario
 from core.simulator.scenario import month_bounds, open_meters
+from core.standing import TIE
 
 NOW = 1_795_000_000.0
 HOUR = 3600.0
@@ -73,9 +76,18 @@ KEY = candidate("key", AccountKind.METERED)
 UNSIGNED = Candidate("z", "claude-sonnet-4-5", None, "no credential")
 
 
+def held(account: str | None) -> Standing | None:
+    return None if account is None else Standing(account)
+
+
 def state(**windows: tuple[Window, ...]) -> State:
+    """All of them were tried lately: nothing is to be explored."""
+    known = {name: windows.get(name, ()) for name in {*windows, "a", "b", "c", "d", "key"}}
     return State(
-        {f"{name}/me": AccountState({w.name: w for w in it}) for name, it in windows.items()}
+        {
+            f"{name}/me": AccountState({w.name: w for w in it}, explored_at=NOW)
+            for name, it in known.items()
+        }
     )
 
 
@@ -101,7 +113,7 @@ TABLE = {
         "b a",
     ),
     "of a month and a week the month": (
-        {"a": [week(0, 90), month(60, 50)], "b": [week(95, 50), month(59, 50)]},
+        {"a": [week(0, 90), month(60, 50)], "b": [week(80, 50), month(59, 50)]},
         "b a",
     ),
     "of two as long the one further ahead": (
@@ -253,7 +265,7 @@ WORSE = state(a=(week(10, 90),), b=(five_hours(99, 1), week(99, 1)))
 
 
 def test_in_a_tool_loop_a_session_stays_though_another_has_more_headroom() -> None:
-    decision = decide(LOOP, [A, B], WORSE, NOW, incumbent="b/me")
+    decision = decide(LOOP, [A, B], WORSE, NOW, standing=Standing("b/me"))
     assert isinstance(decision, Route)
     assert decision.reason == "stays on b: in the middle of a tool loop"
     assert (decision.account, ranking(decision)) == (B.account, "a b")
@@ -262,13 +274,16 @@ def test_in_a_tool_loop_a_session_stays_though_another_has_more_headroom() -> No
 
 def test_outside_a_tool_loop_it_moves() -> None:
     assert (
-        chosen(decide(replace(LOOP, tool_loop=False), [A, B], WORSE, NOW, incumbent="b/me")) == "a"
+        chosen(
+            decide(replace(LOOP, tool_loop=False), [A, B], WORSE, NOW, standing=Standing("b/me"))
+        )
+        == "a"
     )
 
 
 def test_on_metered_it_stays_too() -> None:
     known = state(a=(week(0, 99),))
-    assert chosen(decide(LOOP, [A, KEY], known, NOW, incumbent="key/me")) == "key"
+    assert chosen(decide(LOOP, [A, KEY], known, NOW, standing=Standing("key/me"))) == "key"
 
 
 @pytest.mark.parametrize(
@@ -285,12 +300,12 @@ def test_it_leaves_an_account_that_cannot_go_on(
     second: Candidate, windows: tuple[Window, ...]
 ) -> None:
     known = state(a=(week(0, 90),), b=windows)
-    assert chosen(decide(LOOP, [A, second], known, NOW, incumbent="b/me")) == "a"
+    assert chosen(decide(LOOP, [A, second], known, NOW, standing=Standing("b/me"))) == "a"
 
 
 @pytest.mark.parametrize("incumbent", [None, "gone/me", ""])
 def test_a_tool_loop_without_an_account_is_decided_afresh(incumbent: str | None) -> None:
-    assert chosen(decide(LOOP, [A, B], WORSE, NOW, incumbent=incumbent)) == "a"
+    assert chosen(decide(LOOP, [A, B], WORSE, NOW, standing=held(incumbent))) == "a"
 
 
 # What is said
@@ -312,12 +327,14 @@ def test_the_decision_is_told_whole() -> None:
         closed, False, -30.0, (view(week(20, 50), NOW),), "does not speak openai-chat"
     )  # fmt: skip
     z = Verdict(UNSIGNED, False, None, (), "no credential")
-    assert decide(ASK, [A, UNSIGNED, B, closed], known, NOW) == Route(
-        b,
+    decision = decide(ASK, [A, UNSIGNED, B, closed], known, NOW)
+    assert isinstance(decision, Route)
+    assert (decision.candidate, decision.chosen) == (B, b)
+    assert decision.verdicts == (b, a, z, c)
+    assert decision.reason == (
         "b: month 60.0% used, 10.0 points ahead of pace; "
         "a: five_hour is spent, resets in 1 h 30 min; z: no credential; "
-        "c: does not speak openai-chat",
-        (b, a, z, c),
+        "c: does not speak openai-chat"
     )
 
 
@@ -335,7 +352,11 @@ def test_a_candidate_without_an_account_needs_no_words_of_its_own() -> None:
         ((week(50.04, 50),), "seven_day 50.0% used, on pace"),
         ((week(50.06, 50),), "seven_day 50.1% used, 0.1 points ahead of pace"),
         ((week(30, 50),), "seven_day 30.0% used, 20.0 points behind pace"),
-        ((five_hours(90, 1), week(30, 50)), "seven_day 30.0% used, 20.0 points behind pace"),
+        ((five_hours(80, 1), week(30, 50)), "seven_day 30.0% used, 20.0 points behind pace"),
+        (
+            (five_hours(90, 1), week(30, 50)),
+            "seven_day 30.0% used, 20.0 points behind pace, 10.0% left of five_hour",
+        ),
     ],
 )
 def test_why_one_can_serve(windows: tuple[Window, ...], why: str) -> None:
@@ -384,13 +405,12 @@ def test_nobody_serves_because_all_are_spent() -> None:
     decision = decide(ASK, [A, UNSIGNED, B], known, NOW)
     relief = NOW + 1.5 * HOUR
     when = datetime.fromtimestamp(relief, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    assert decision == NoRoute(
-        Refusal.EXHAUSTED,
+    assert isinstance(decision, NoRoute)
+    assert (decision.refusal, decision.relief_at) == (Refusal.EXHAUSTED, relief)
+    assert decision.reason == (
         f"every provider's quota is spent, earliest relief in 1 h 30 min ({when}): "
         "a: five_hour is spent, resets in 1 h 30 min; z: no credential; "
-        "b: month is spent, resets in 15 d 0 h",
-        decision.verdicts,
-        relief,
+        "b: month is spent, resets in 15 d 0 h"
     )
     assert ranking(decision) == "(a) (z) (b)"
 
@@ -423,8 +443,10 @@ def test_an_account_with_a_problem_brings_no_relief() -> None:
 )
 def test_nobody_serves_because_none_can(candidates: list[Candidate], reason: str) -> None:
     known = state(a=(week(100, 50),))
-    decision = decide(LOOP, candidates, known, NOW, incumbent="a/me")
-    assert decision == NoRoute(Refusal.UNAVAILABLE, reason, decision.verdicts)
+    decision = decide(LOOP, candidates, known, NOW, standing=Standing("a/me"))
+    assert isinstance(decision, NoRoute)
+    assert (decision.refusal, decision.reason) == (Refusal.UNAVAILABLE, reason)
+    assert decision.relief_at is None
     assert len(decision.verdicts) == len(candidates)
 
 
@@ -533,8 +555,8 @@ ASKS = st.sampled_from([ASK, LOOP])
 def test_whoever_is_chosen_can_serve(
     ask: Ask, candidates: tuple[Candidate, ...], known: State, incumbent: str | None, later: float
 ) -> None:
-    decision = decide(ask, candidates, known, NOW + later, incumbent=incumbent)
-    assert decision == decide(ask, candidates, known, NOW + later, incumbent=incumbent)
+    decision = decide(ask, candidates, known, NOW + later, standing=held(incumbent))
+    assert decision == decide(ask, candidates, known, NOW + later, standing=held(incumbent))
     assert sorted(v.candidate.provider for v in decision.verdicts) == list(NAMES)
     assert decision.reason.isascii()
     assert "\n" not in decision.reason
@@ -585,9 +607,9 @@ def test_less_used_never_loses_to_one_it_beat(
 def test_time_alone_moves_no_session_in_a_tool_loop(
     candidates: tuple[Candidate, ...], known: State, incumbent: str | None, later: float
 ) -> None:
-    first = decide(LOOP, candidates, known, NOW, incumbent=incumbent)
+    first = decide(LOOP, candidates, known, NOW, standing=held(incumbent))
     if isinstance(first, Route):
-        then = decide(LOOP, candidates, known, NOW + later, incumbent=first.account.id)
+        then = decide(LOOP, candidates, known, NOW + later, standing=Standing(first.account.id))
         assert isinstance(then, Route)
         assert then.account == first.account
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from core.scalars import BaseUrl, Folder, Network, Seconds, Text, Url
+from core.scalars import BaseUrl, Folder, Network, Seconds, Text, Url, working_spans
 
 LIKE_A_URL = st.from_regex(r"\A(https?|ftp)://[a-z0-9.:@\[\]%\\/?# -]{0,20}\Z")
 
@@ -152,3 +152,36 @@ def test_no_text(value: str) -> None:
         "wrong value",
         "Input should be a valid string, unable to parse raw data as a unicode string",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [
+        ("mon 9-17", [(9, 17)]),
+        ("Tue 9:30-24", [(33.5, 48)]),
+        ("mon-tue 9-12, mon-tue 13-17", [(9, 12), (13, 17), (33, 36), (37, 41)]),
+        ("sun-mon 0-1", [(0, 1), (144, 145)]),
+    ],
+)
+def test_working_hours(text: str, hours: list[tuple[float, float]]) -> None:
+    assert working_spans(text) == tuple((a * 3600.0, b * 3600.0) for a, b in hours)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "9-17",
+        "mon",
+        "mon 17-9",
+        "mon 9-9",
+        "mon 9-25",
+        "mon 9:60-10",
+        "mom 9-17",
+        "mon-fry 9-17",
+        "mon 9-12, mon 11-13",
+        "mon 9-17,",
+    ],
+)
+def test_what_are_no_working_hours(text: str) -> None:
+    assert working_spans(text) is None

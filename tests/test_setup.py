@@ -4,6 +4,7 @@ import platformdirs
 import pytest
 
 from core.errors import ConfigError
+from core.model import Account, AccountKind, Price
 from core.setup import APP, build, shipped_config
 
 MODEL = "models: {{{name}: {{providers: [anthropic]}}}}\n"
@@ -96,3 +97,24 @@ def test_the_processs_environment_is_the_usual_one(
     engine = build()
     assert list(engine.config.models) == ["variable"]
     assert len(engine.subjects()) == 1
+
+
+def test_opencode_s_own_prices_are_found(home: Path) -> None:
+    cache = home / "cache" / "opencode" / "models.json"
+    cache.parent.mkdir(parents=True)
+    cost = '{"models": {"claude-x": {"cost": {"input": 3, "output": 15}}}}'
+    cache.write_text(f'{{"anthropic": {cost}, "openrouter": {cost}}}')
+    engine = build(None, {"XDG_CACHE_HOME": str(home / "cache")})
+    price = Price(3.0, 15.0, 3.0, 3.0)
+    for provider in ("anthropic", "openrouter"):
+        account = Account(provider, "0123", AccountKind.METERED)
+        assert engine.spending.price(account, "claude-x") == price
+
+
+def test_a_provider_that_nothing_is_routed_to_may_be_set_up(home: Path) -> None:
+    budget = "providers: {openrouter: {budget: {usd: 5, per: day}}}"
+    path = write(home / "a.yaml", "mine", budget)
+    assert build(path, {}).config.providers.keys() == {"openrouter"}
+    path.write_text("models: {mine: {providers: [openrouter]}}")
+    with pytest.raises(ConfigError, match="nothing is routed to this provider yet"):
+        build(path, {})

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from core import store as store_module
 from core.errors import StateError
-from core.model import AccountState, Cost, Source, State, Window
+from core.model import AccountState, Cost, Period, Source, Spend, State, ToldSpend, Window
 from core.store import Store
 
 NOW = 1_790_000_000.0
 DAY = 86400.0
+TODAY = int(NOW // DAY)
 ME = "anthropic/0123456789ab"
 
 
@@ -51,6 +52,13 @@ FULL = State(
             read_at=NOW - 5,
             metered={"claude-sonnet-4.5": {"0": 12.5, "1": 3.0}},
             costs={"five_hour": Cost(3.0, 1200.0, NOW - 9)},
+            spent={
+                TODAY: {"0": Spend(0.75, {"glm": 5.0}), "1": Spend(2.5)},
+                TODAY - 40: {"0": Spend(1.0)},
+            },
+            told_spend=ToldSpend(
+                {Period.MONTH: 12.5}, NOW - 5, {Period.MONTH: Spend(3.25, {"glm": 5.0})}
+            ),
         ),
         "github-copilot/ba9876543210": AccountState(polled_at=NOW),
     }
@@ -94,6 +102,7 @@ def test_the_format(tmp_path: Path) -> None:
                         "source": "header",
                         "as_of": NOW,
                         "scope": None,
+                        "overage": False,
                         "confidence": 1.0,
                         "mark": 0.0,
                     }
@@ -107,8 +116,11 @@ def test_the_format(tmp_path: Path) -> None:
                 "models": None,
                 "models_at": None,
                 "read_at": None,
+                "explored_at": None,
                 "metered": {},
                 "costs": {},
+                "spent": {},
+                "told_spend": None,
             }
         },
     }
@@ -169,6 +181,22 @@ def test_the_newest_reading_of_each_window_stays(tmp_path: Path) -> None:
     merged = theirs.save(knowing(window(used=2.0, as_of=NOW - 10), window("month", 2.0)), NOW)
     assert merged == knowing(window(used=1.0), window("month", 2.0))
     assert ours.load() == merged
+
+
+def test_what_is_spent_is_kept_of_an_account_that_nothing_else_is_known_of(tmp_path: Path) -> None:
+    days = {TODAY - ago: {"0": Spend(1.0)} for ago in (0, 39, 40, 41)}
+    for ago in (1, 2):
+        days[TODAY + ago] = {"0": Spend(1.0)}
+    kept = {TODAY - ago: {"0": Spend(1.0)} for ago in (0, 39, 40, -1)}
+    assert Store(tmp_path).save(knowing(spent=days), NOW) == knowing(spent=kept)
+    forgotten = Store(tmp_path).save(State(), NOW + 42 * DAY)
+    assert forgotten == State()
+
+
+def test_a_figure_from_the_future_is_none(tmp_path: Path) -> None:
+    told = ToldSpend({Period.DAY: 1.0}, NOW + DAY + 1, {})
+    saved = Store(tmp_path).save(knowing(polled_at=NOW, told_spend=told), NOW)
+    assert saved == knowing(polled_at=NOW)
 
 
 def test_accounts_unheard_of_for_40_days_are_forgotten(tmp_path: Path) -> None:
@@ -434,6 +462,11 @@ _WINDOWS = st.fixed_dictionaries(
     },
     optional={"resets_at": _NUMBERS, "duration_s": _NUMBERS, "scope": st.text()},
 )
+_DAYS = st.integers(-1, 3_000_000).map(str) | st.text(max_size=3)
+_PERIODS = st.sampled_from(["day", "week", "month"]) | st.text(max_size=3)
+_SPENDS = st.fixed_dictionaries(
+    {}, optional={"usd": _NUMBERS, "unpriced": st.dictionaries(st.text(), _NUMBERS)}
+)
 _ACCOUNTS = st.fixed_dictionaries(
     {},
     optional={
@@ -444,6 +477,11 @@ _ACCOUNTS = st.fixed_dictionaries(
         "failures": _NUMBERS,
         "models": st.lists(st.text()),
         "models_at": _NUMBERS,
+        "spent": st.dictionaries(_DAYS, st.dictionaries(st.text(), _SPENDS)),
+        "told_spend": st.fixed_dictionaries(
+            {"usd": st.dictionaries(_PERIODS, _NUMBERS), "at": _NUMBERS},
+            optional={"counted": st.dictionaries(_PERIODS, _SPENDS)},
+        ),
     },
 )
 _FILES = st.fixed_dictionaries(

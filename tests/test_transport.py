@@ -232,3 +232,51 @@ def test_a_host_that_is_none_is_an_error_like_any_other(host: str) -> None:
     with pytest.raises(UsageError) as caught:
         asyncio.run(main())
     assert sentence(caught.value).startswith(f"{host} could not be asked (")
+
+
+def posted(handler: Handler, body: bytes) -> tuple[HttpResponse, Server, bytes]:
+    """What was answered to a body, and what the server has read of it."""
+    read: list[bytes] = []
+
+    async def reading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        read.append(await reader.readexactly(len(body)))
+        await handler(reader, writer)
+
+    async def main() -> tuple[HttpResponse, Server]:
+        async with Server(reading).running() as server, Transport() as transport:
+            fields = (("content-type", "application/json"),)
+            question = HttpRequest("POST", "http", "127.0.0.1", server.port, "/t", fields, body)
+            async with asyncio.timeout(5):
+                return await transport.send(question, ()), server
+
+    answer, server = asyncio.run(main())
+    return answer, server, b"".join(read)
+
+
+def test_a_body_is_sent_as_it_is_and_with_no_credential_beside_it() -> None:
+    answer, server, read = posted(answering(reply(b"{}")), TOKEN.encode())
+    assert (answer.status, read) == (200, TOKEN.encode())
+    [(line, headers)] = server.received
+    assert line == "POST /t HTTP/1.1"
+    assert headers["content-type"] == "application/json"
+    assert headers["content-length"] == str(len(TOKEN))
+    assert TOKEN not in str(headers)
+    assert "authorization" not in headers
+
+
+@pytest.mark.parametrize("status", ["307 Temporary Redirect", "308 Permanent Redirect"])
+def test_a_body_follows_no_redirect(status: str) -> None:
+    elsewhere = "location: http://127.0.0.1:9/elsewhere"
+    answer, server, _ = posted(answering(reply(b"", status, elsewhere)), TOKEN.encode())
+    assert (answer.status, len(server.received)) == (int(status[:3]), 1)
+
+
+@pytest.mark.parametrize("handler", [cut, huge])
+def test_a_body_is_in_no_error_and_no_log(
+    handler: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(UsageError) as caught:
+        posted(handler, TOKEN.encode())
+    assert sentence(caught.value)
+    assert TOKEN not in caplog.text

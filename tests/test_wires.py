@@ -292,3 +292,54 @@ def test_figures_that_are_none_say_nothing(usage: dict[str, Any]) -> None:
 
 def test_no_usage_says_nothing() -> None:
     assert [messages.tokens(it) for it in ({}, {"usage": None}, {"usage": []})] == [Tokens()] * 3
+
+
+@pytest.mark.parametrize(
+    ("user_id", "session"),
+    [
+        ('"user_1a_account_2b_session_0f3c1122-ab"', "0f3c1122-ab"),
+        (r'"{\"device_id\":\"d\",\"session_id\":\"0f3c1122-ab\"}"', "0f3c1122-ab"),
+        ('"user_1a"', None),
+        ('""', None),
+        ("7", None),
+        ("null", None),
+    ],
+)
+def test_claude_codes_session(user_id: str, session: str | None) -> None:
+    body = parse(b'{"metadata":{"user_id":' + user_id.encode() + b"}}")
+    assert messages.session(body) == session
+    assert messages.session(parse(b'{"metadata":{}}')) is None
+    assert messages.session(parse(b"{}")) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        (b'{"system":[{"cache_control":{"type":"ephemeral","ttl":"1h"}}]}', 3600.0),
+        (b'{"system":[{"cache_control":{"type":"ephemeral", "ttl" : "5m"}}]}', 300.0),
+        (b"{}", 300.0),
+    ],
+)
+def test_how_long_the_prompt_cache_is_asked_to_be_kept(body: bytes, seconds: float) -> None:
+    assert messages.cache_ttl_s(parse(body)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("body", "thinks", "longest"),
+    [
+        (b'{"thinking":{"type":"enabled","budget_tokens":9},"max_tokens":10}', True, 10),
+        (b'{"thinking":{"type":"adaptive"},"max_tokens":"10"}', True, None),
+        (b'{"thinking":{"type":"disabled"},"max_tokens":0}', False, None),
+        (b'{"thinking":null,"max_tokens":-1}', False, None),
+        (b"{}", False, None),
+    ],
+)
+def test_thinking_and_the_longest_answer(body: bytes, *, thinks: bool, longest: int | None) -> None:
+    assert (messages.thinks(parse(body)), messages.max_tokens(parse(body))) == (thinks, longest)
+
+
+def test_who_an_answer_is_by() -> None:
+    start = '{"type":"message_start","message":{"model":"claude-sonnet-4-5","usage":{}}}'
+    assert messages.note(Event("", start)).model == "claude-sonnet-4-5"
+    assert messages.model({"model": "two words"}) is None
+    assert messages.model({"model": 7}) is None

@@ -130,7 +130,9 @@ def _scaled(limit: Limit, factor: float) -> Limit:
 type Plan = Weekly | Monthly
 
 
-def sized(plans: tuple[Plan, ...], capacity: float, start: float, end: float) -> tuple[Subject, ...]:
+def sized(
+    plans: tuple[Plan, ...], capacity: float, start: float, end: float
+) -> tuple[Subject, ...]:
     """The accounts at such a scale that together they have so many quota tokens."""
     relative = sum(plan.build(1.0, start, end).capacity for plan in plans)
     return tuple(plan.build(capacity / relative, start, end) for plan in plans)

@@ -117,7 +117,7 @@ def _conversation(
 
 
 def _turn(
-    session: str, model: str, at: float, context: int, rng: Random, parent: str | None = None
+    session: str, model: str, at: float, context: int, rng: Random, *, parent: str | None = None
 ) -> Iterator[Request]:
     for step in range(_geometric(MEAN_LOOP, LONGEST_LOOP, rng)):
         new, output = round(_lognormal(900.0, 0.6, rng)), round(_lognormal(450.0, 0.6, rng))

@@ -1,29 +1,33 @@
-"""Anthropic: API keys (pay per token) and Claude Pro/Max sign-ins. PROVIDERS A.1, B.1, D.2."""
+"""Anthropic: API keys (pay per token) and Claude Pro/Max sign-ins. PROVIDERS A.1, B.1, D.2, E.2."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from core.model import (
     AccountKind,
     Credential,
     CredentialType,
     Headers,
+    Secret,
     Source,
     Usage,
     Window,
     Wire,
 )
+from core.oauth import as_json, granted, renewed
 from core.provider import (
     Changes,
     Endpoints,
     Outgoing,
     Provider,
+    RefreshFlow,
     UsageFlow,
     get,
     header,
     header_list,
 )
-from core.reading import epoch, json_object, mapping, moment, number, sequence
+from core.reading import epoch, json_object, label, mapping, moment, number, sequence
 
 OAUTH_BETA = "oauth-2025-04-20"
 VERSION = "2023-06-01"
@@ -48,8 +52,12 @@ HEADER_WINDOWS: Mapping[str, str] = {
 CLAIMS: Mapping[str, str] = {name: name for name in BODY_WINDOWS} | {
     "seven_day_overage_included": "seven_day_fable"
 }
+ALLOWED = frozenset({"allowed", "allowed_warning"})
 REJECTED = frozenset({"rejected", "blocked", "rate_limited", "payment_required"})
 PREFIX = "anthropic-ratelimit-unified-"
+TOKEN_URL = "https://platform.claude.com/v1/oauth/token"  # noqa: S105 - an address
+CLIENT_ID = "9d1c250a-e61b-44d9-88ed-5944d1962f5e"
+"""A refresh token works for the client alone that it was issued to."""
 
 
 def _authorize(credential: Credential) -> Headers:
@@ -86,34 +94,37 @@ def _read_limits(headers: Headers, now: float) -> tuple[Window, ...]:
     """
     fields = {name.lower(): value for name, value in headers if name.lower().startswith(PREFIX)}
     windows = []
+    overage = _said(fields, "overage-status") in ALLOWED
+    paid_for = _said(fields, "overage-in-use") == "true"
+    claimed = CLAIMS.get(_said(fields, "representative-claim"))
     for short, name in HEADER_WINDOWS.items():
         used = _used(fields, PREFIX + short)
         if used is None:
             continue
+        if paid_for and name == claimed:
+            used = max(used, 100.0)
         duration, scope = BODY_WINDOWS[name]
         resets_at = epoch(fields.get(f"{PREFIX}{short}-reset"))
-        windows.append(Window(name, used, resets_at, duration, Source.HEADER, now, scope))
-    claim = _claimed(fields, now)
-    if claim is not None and claim.name not in {window.name for window in windows}:
-        windows.append(claim)
+        windows.append(Window(name, used, resets_at, duration, Source.HEADER, now, scope, overage))
+    spent = paid_for or _said(fields, "status") in REJECTED
+    if spent and claimed is not None and claimed not in {window.name for window in windows}:
+        # The answer leaves out the window that it rests on.
+        duration, scope = BODY_WINDOWS[claimed]
+        resets_at = epoch(fields.get(f"{PREFIX}reset"))
+        read = Window(claimed, 100.0, resets_at, duration, Source.HEADER, now, scope, overage)
+        windows.append(read)
     return tuple(windows)
 
 
-def _claimed(fields: Mapping[str, str], now: float) -> Window | None:
-    """What a rejection rests on, for an answer that leaves the window's own fields out."""
-    name = CLAIMS.get(fields.get(f"{PREFIX}representative-claim", "").strip().lower())
-    if name is None or fields.get(f"{PREFIX}status", "").strip().lower() not in REJECTED:
-        return None
-    duration, scope = BODY_WINDOWS[name]
-    resets_at = epoch(fields.get(f"{PREFIX}reset"))
-    return Window(name, 100.0, resets_at, duration, Source.HEADER, now, scope)
+def _said(fields: Mapping[str, str], name: str) -> str:
+    return fields.get(PREFIX + name, "").strip().lower()
 
 
 def _used(fields: Mapping[str, str], prefix: str) -> float | None:
     """In percent. A rejected window is spent, whatever its share says."""
     share = number(fields.get(f"{prefix}-utilization"))
     used = None if share is None else number(100.0 * share)
-    if fields.get(f"{prefix}-status", "").strip().lower() in REJECTED:
+    if _said(fields, f"{prefix.removeprefix(PREFIX)}-status") in REJECTED:
         return max(used or 0.0, 100.0)
     return used
 
@@ -132,7 +143,19 @@ def _usage(url: str, _: Credential, now: float) -> UsageFlow:
         scoped = _scoped_limit(mapping(limit), now)
         if scoped is not None:
             windows[scoped.name] = scoped
-    return Usage(tuple(windows.values()))
+    extra = mapping(body.get("extra_usage"))
+    overage = extra.get("is_enabled") is True and extra.get("disabled_reason") is None
+    return Usage(tuple(replace(window, overage=overage) for window in windows.values()))
+
+
+def _refresh(url: str, refresh: Secret, now: float) -> RefreshFlow:
+    """The refresh token is a new one as a rule, and stays where the answer has none."""
+    fields = {
+        "grant_type": "refresh_token",
+        "refresh_token": refresh.reveal(),
+        "client_id": CLIENT_ID,
+    }
+    return renewed(granted((yield as_json(url, fields)), {"invalid_grant"}), now)
 
 
 def _scoped_limit(limit: Mapping[str, object], now: float) -> Window | None:
@@ -151,7 +174,7 @@ def _scoped_limit(limit: Mapping[str, object], now: float) -> Window | None:
 
 def _family(name: object) -> str | None:
     """`opus`, of that and of `Claude Opus 4.5` and `claude-opus-4-5`."""
-    words = re.findall(r"[a-z]+", name.lower()) if isinstance(name, str) else []
+    words = re.findall(r"[a-z]+", (label(name) or "").lower())
     return next((word for word in words if word != "claude"), None)
 
 
@@ -176,5 +199,7 @@ PROVIDER = Provider(
     prepare=_prepare,
     read_limits=_read_limits,
     usage=_usage,
+    refresh=_refresh,
+    token_url=TOKEN_URL,
     has_usage=lambda credential: credential.type is CredentialType.OAUTH,
 )

@@ -2,21 +2,25 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from core.model import (
     AccountKind,
     Credential,
     CredentialType,
     Headers,
+    Secret,
     Source,
     Usage,
     Window,
 )
-from core.provider import Endpoints, Provider, UsageFlow, get
+from core.oauth import as_form, claims, granted, renewed
+from core.provider import Endpoints, Provider, RefreshFlow, UsageFlow, get
 from core.reading import (
     epoch,
     event_object,
     json_object,
+    label,
     mapping,
     number,
     sequence,
@@ -33,6 +37,18 @@ PARTS = ("used-percent", "window-minutes", "reset-at", "reset-after-seconds")
 EVENT = "codex.rate_limits"
 EVERY_MODEL = frozenset({"codex", "premium"})
 """What the limit of all models is called where it is called anything."""
+ACCOUNT_ID = re.compile(r"[\x21-\x7e]+")
+TOKEN_URL = "https://auth.openai.com/oauth/token"  # noqa: S105 - an address
+CLIENT_ID = "app_EMoamEEZ73f0CkXaXp7hrann"
+"""A refresh token works for the client alone that it was issued to: OpenCode signs in with this."""
+DEAD = frozenset(
+    {
+        "invalid_grant",
+        "refresh_token_expired",
+        "refresh_token_invalidated",
+        "refresh_token_reused",
+    }
+)
 
 
 def _authorize(credential: Credential) -> Headers:
@@ -54,8 +70,32 @@ def _usage(url: str, _: Credential, now: float) -> UsageFlow:
             found += _windows(entries, scope, Source.ENDPOINT, now)
     for holder in (limit, mapping(body.get("spend_control"))):
         found += _individual(mapping(holder.get("individual_limit")), now)
-    plan = body.get("plan_type")
-    return Usage(_fullest(found), plan if isinstance(plan, str) else None)
+    return Usage(_fullest(found), label(body.get("plan_type")))
+
+
+def _refresh(url: str, refresh: Secret, now: float) -> RefreshFlow:
+    """Every refresh token works once: reusing one may end the whole sign-in."""
+    fields = {
+        "grant_type": "refresh_token",
+        "refresh_token": refresh.reveal(),
+        "client_id": CLIENT_ID,
+    }
+    body = granted((yield as_form(url, fields)), DEAD)
+    found = (_account(claims(body.get(name))) for name in ("id_token", "access_token"))
+    return renewed(body, now, next((it for it in found if it is not None), None))
+
+
+def _account(said: Mapping[str, Any]) -> str | None:
+    """The account (workspace) that a token is for."""
+    # One claim's name is an address in OpenAI's own name space, which ends like this.
+    own = next((value for name, value in said.items() if name.endswith("/auth")), None)
+    organization = next(iter(sequence(said.get("organizations"))), None)
+    found = (
+        said.get("chatgpt_account_id"),
+        mapping(own).get("chatgpt_account_id"),
+        mapping(organization).get("id"),
+    )
+    return next((it for it in found if isinstance(it, str) and ACCOUNT_ID.fullmatch(it)), None)
 
 
 def _in_body(limit: Mapping[str, object]) -> list[Mapping[str, object]]:
@@ -151,7 +191,7 @@ def _resets_at(entry: Mapping[str, object], now: float) -> float | None:
 
 def _scope(name: object) -> str | None:
     """A limit is called as the model is that it binds: `GPT-5.3-Codex-Spark`."""
-    scope = name.strip().lower() if isinstance(name, str) else ""
+    scope = (label(name) or "").lower()
     return scope if re.search("[a-z0-9]", scope) else None
 
 
@@ -186,4 +226,6 @@ PROVIDER = Provider(
     read_limits=_read_limits,
     read_event=_read_event,
     usage=_usage,
+    refresh=_refresh,
+    token_url=TOKEN_URL,
 )

@@ -32,6 +32,7 @@ from core.reading import (
     epoch,
     event_object,
     json_object,
+    label,
     mapping,
     moment,
     month_before,
@@ -216,7 +217,9 @@ def _read_limits(headers: Headers, now: float) -> tuple[Window, ...]:
         remaining, resets_at = number(fields.get("rem")), moment(fields.get("rst"))
         entitlement = number(fields.get("ent"))
         if remaining is not None and entitlement is not None and entitlement > 0:
-            windows.append(_month(100.0 - remaining, resets_at, Source.HEADER, now))
+            beyond = fields.get("ovPerm", "").lower() == "true"
+            month = _month(100.0 - remaining, resets_at, Source.HEADER, now, overage=beyond)
+            windows.append(month)
             break
     for field, name in SESSION_LIMITS.items():
         fields = _fields(header(headers, field))
@@ -238,19 +241,20 @@ def _fields(value: str | None) -> dict[str, str]:
         return {}
 
 
-def _month(used: float, resets_at: float | None, source: Source, now: float) -> Window:
+def _month(
+    used: float, resets_at: float | None, source: Source, now: float, *, overage: bool = False
+) -> Window:
     duration = None if resets_at is None else month_before(resets_at)
-    return Window("month", used, resets_at, duration, source, now)
+    return Window("month", used, resets_at, duration, source, now, overage=overage)
 
 
 def _usage(url: str, _: Credential, now: float) -> UsageFlow:
     request = get(url, (("accept", "application/json"), ("x-github-api-version", USER_API_VERSION)))
     body = json_object((yield request), "the usage endpoint")
-    plan = body.get("copilot_plan")
     reset = moment(body.get("quota_reset_date_utc")) or moment(body.get("quota_reset_date"))
     spent = _snapshot(mapping(body.get("quota_snapshots")), reset, Source.ENDPOINT, now)
     windows = (*_free_seat(body, now), *spent)
-    return Usage(windows, plan if isinstance(plan, str) else None)
+    return Usage(windows, label(body.get("copilot_plan")))
 
 
 def _snapshot(
@@ -263,7 +267,8 @@ def _snapshot(
         # `entitlement: 0, percent_remaining: 100` is a placeholder and says nothing.
         if remaining is not None and entitlement is not None and entitlement > 0:
             own = epoch(snapshot.get("quota_reset_at")) or moment(snapshot.get("reset_date"))
-            return [_month(100.0 - remaining, own or reset, source, now)]
+            beyond = snapshot.get("overage_permitted") is True
+            return [_month(100.0 - remaining, own or reset, source, now, overage=beyond)]
     return []
 
 
@@ -298,7 +303,8 @@ def _models(base_url: str, _wire: Wire) -> ModelsFlow:
         # Not the same as a list of nothing: that would bench the account for a day.
         raise UsageError("the model list answered an object without a list")
     usable = [entry for entry in map(mapping, data) if _serves_messages(entry)]
-    return tuple(entry["id"] for entry in usable if isinstance(entry.get("id"), str))
+    named = (label(entry.get("id")) for entry in usable)
+    return tuple(name for name in named if name is not None)
 
 
 def _serves_messages(entry: dict[str, object]) -> bool:

@@ -6,7 +6,7 @@ Answers carry no limits: the `x-ratelimit-*` of its own 429 are requests per min
 from collections.abc import Callable, Mapping
 
 from core.errors import UsageError
-from core.model import AccountKind, Credential, Source, Usage, Window
+from core.model import AccountKind, Credential, Period, Source, Usage, Window
 from core.provider import Endpoints, Provider, UsageFlow, get
 from core.reading import (
     DAY,
@@ -26,6 +26,11 @@ PERIODS: Mapping[str, tuple[Callable[[float], float], float | None]] = {
     "monthly": (month_end, None),
 }
 """When each ends after a given time, and its length."""
+SPENT: Mapping[str, Period] = {
+    "usage_daily": Period.DAY,
+    "usage_weekly": Period.WEEK,
+    "usage_monthly": Period.MONTH,
+}
 
 
 def _usage(url: str, _: Credential, now: float) -> UsageFlow:
@@ -34,7 +39,14 @@ def _usage(url: str, _: Credential, now: float) -> UsageFlow:
         raise UsageError("the usage endpoint answered an object without a key")
     key = mapping(body["data"])
     budget = _budget(key, now)
-    return Usage(() if budget is None else (budget,), _plan(key.get("is_free_tier")))
+    windows = () if budget is None else (budget,)
+    return Usage(windows, _plan(key.get("is_free_tier")), _spent(key))
+
+
+def _spent(key: Mapping[str, object]) -> Mapping[Period, float]:
+    """Credits are US dollars. What goes to keys of one's own (`byok_usage`) is not paid here."""
+    told = {per: number(key.get(name)) for name, per in SPENT.items()}
+    return {per: usd for per, usd in told.items() if usd is not None and usd >= 0.0}
 
 
 def _budget(key: Mapping[str, object], now: float) -> Window | None:

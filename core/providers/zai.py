@@ -10,6 +10,7 @@ from core.reading import (
     HOUR,
     epoch_ms,
     json_object,
+    label,
     mapping,
     number,
     sequence,
@@ -34,8 +35,7 @@ def _usage(url: str, _: Credential, now: float) -> UsageFlow:
         held = windows.get(window.name)
         if held is None or held.used_percent < window.used_percent:
             windows[window.name] = window
-    plan = data.get("planName")
-    return Usage(tuple(windows.values()), plan if isinstance(plan, str) else None)
+    return Usage(tuple(windows.values()), label(data.get("planName")))
 
 
 def _check(body: Mapping[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""The simulator: three hosts on loopback, in a thread of their own."""
+"""The simulator: four hosts on loopback, in a thread of their own."""
 
 import asyncio
 import json
@@ -17,6 +17,7 @@ from core.simulator.copilot import Copilot, GitHub
 from core.simulator.edge import Door, Host, Waiting
 from core.simulator.exchange import Fault, Json, Recorded
 from core.simulator.scenario import SCENARIOS, Scenario
+from core.simulator.tokens import Tokens
 from core.simulator.world import ANTHROPIC, COPILOT, World
 
 _ADDRESS = "127.0.0.1"
@@ -33,7 +34,7 @@ _MODELS = {
 class Simulator:
     """Simulated providers. Use it as a context manager, or call `start` and `stop`.
 
-    `port` is Anthropic's; Copilot and GitHub take the two after it. 0 takes free ones.
+    `port` is Anthropic's; Copilot, GitHub and the tokens take those after it. 0 takes free ones.
     `simple` skips the checks of a request's body and keeps no bodies: for benchmarks.
     """
 
@@ -52,6 +53,7 @@ class Simulator:
             Anthropic(self.world),
             Copilot(self.world),
             GitHub(self.world),
+            Tokens(self.world),
         )
         self._port = port
         self._urls: list[str] = []
@@ -100,6 +102,16 @@ class Simulator:
     @property
     def github_api_url(self) -> str:
         return self._urls[2]
+
+    def token_url(self, provider: str) -> str:
+        """Where its sign-in is renewed: Anthropic's or ChatGPT's."""
+        path = "/v1/oauth/token" if provider == ANTHROPIC else "/oauth/token"
+        return f"{self._urls[3]}{path}"
+
+    @property
+    def refresh_tokens(self) -> dict[str, str]:
+        """The refresh tokens that work now, by provider."""
+        return self.world.refresh_tokens
 
     @property
     def tokens(self) -> dict[str, str]:
@@ -155,6 +167,7 @@ class Simulator:
                     "oauth": True,
                     "base_url": self.anthropic_url,
                     "usage_url": f"{self.anthropic_url}/api/oauth/usage",
+                    "token_url": self.token_url(ANTHROPIC),
                 },
                 COPILOT: {
                     "base_url": self.copilot_url,
@@ -175,7 +188,7 @@ class Simulator:
             {
                 ANTHROPIC: {
                     "type": "oauth",
-                    "refresh": claude,
+                    "refresh": self.refresh_tokens[ANTHROPIC],
                     "access": claude,
                     "expires": expires,
                 },

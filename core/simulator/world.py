@@ -15,6 +15,7 @@ from core.simulator.scenario import Meter, Scenario, open_meters
 ANTHROPIC = "anthropic"
 ANTHROPIC_KEY = "anthropic-api-key"
 COPILOT = "github-copilot"
+CHATGPT = "chatgpt"
 
 
 @dataclass(slots=True)
@@ -37,6 +38,9 @@ class World:
             ANTHROPIC: f"sk-ant-oat01-SECRET-SIM-{secrets.token_urlsafe(24)}",
             ANTHROPIC_KEY: f"sk-ant-api03-SECRET-SIM-{secrets.token_urlsafe(24)}",
             COPILOT: f"gho_SECRET-SIM-{secrets.token_urlsafe(24)}",
+        }
+        self.refresh_tokens = {
+            it: f"rt-SECRET-SIM-{secrets.token_urlsafe(24)}" for it in (ANTHROPIC, CHATGPT)
         }
         readable = {ANTHROPIC: scenario.anthropic, COPILOT: scenario.copilot}
         self.usage_enabled = {it: specs is not None for it, specs in readable.items()}

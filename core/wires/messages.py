@@ -27,6 +27,11 @@ SYNTHETIC_ATTACHMENT = "Attached media from tool result:"
 """OpenCode 1.18.33 puts a tool's images in a user message of its own, with this text."""
 
 _SIGNED = re.compile(spelled("signature").pattern + b"|" + spelled("redacted_thinking").pattern)
+_SESSION = re.compile(r'session(?:_id)?["_:\s]+([0-9a-f-]{8,64})')
+"""`user_…_account_…_session_<uuid>`, of late JSON in a string: `{"session_id": "<uuid>"}`."""
+_HOUR = re.compile(rb'"ttl"\s*:\s*"1h"')
+_THINKS = re.compile(rb'"type"\s*:\s*"(enabled|adaptive)"')
+_COUNT = re.compile(rb"[1-9][0-9]{0,8}")
 _MODEL = re.compile(r"[\w.:/@-]{1,100}", re.ASCII)
 _MOST_TOKENS = 10**9
 _IMAGE = spelled("image")
@@ -108,6 +113,32 @@ def is_user_turn(message: dict[str, Any] | None) -> bool:
     texts = [block.get("text") for block in spoken if block.get("type") == "text"]
     synthetic = bool(texts) and all(text == SYNTHETIC_ATTACHMENT for text in texts)
     return bool(spoken) and not synthetic
+
+
+def session(body: Node) -> str | None:
+    """Claude Code's, which it writes into `metadata.user_id`; None where there is none."""
+    metadata = body.get("metadata")
+    user = None if metadata is None else metadata.get("user_id")
+    text = None if user is None else user.string()
+    found = None if text is None else _SESSION.search(text)
+    return None if found is None else found[1]
+
+
+def thinks(body: Node) -> bool:
+    """Whether thinking is asked for."""
+    thinking = body.get("thinking")
+    return thinking is not None and _THINKS.search(thinking.raw) is not None
+
+
+def max_tokens(body: Node) -> int | None:
+    """The longest answer that is asked for; None where it is no number."""
+    asked = body.get("max_tokens")
+    return int(asked.raw) if asked is not None and _COUNT.fullmatch(asked.raw) else None
+
+
+def cache_ttl_s(body: Node) -> float:
+    """How long the prompt cache is asked to be kept: five minutes, or an hour."""
+    return 3600.0 if _HOUR.search(body.text, body.start, body.end) else 300.0
 
 
 def has_images(body: Node) -> bool:

@@ -37,7 +37,7 @@ CLIENT_HEADERS = {
     "chatgpt-account-id": CLIENT_MARK,
     "openai-organization": CLIENT_MARK,
     "openai-project": CLIENT_MARK,
-    "x-limit-router-provider": CLIENT_MARK,
+    "x-limit-router-reason": CLIENT_MARK,
     "x-limit-router-anything": CLIENT_MARK,
 }
 """All that a client might send and no provider may see."""

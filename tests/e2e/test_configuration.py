@@ -56,7 +56,8 @@ def test_there_is_no_start_with_a_broken_one(tmp_path):
     assert status == 1
     assert (
         f"limit-router: {tmp_path}/mitm.yaml, line 1: `providers`: unknown provider; found "
-        "'anthropc'; allowed: anthropic, github-copilot; the nearest valid spelling is `anthropic`."
+        "'anthropc'; allowed: anthropic, chatgpt, github-copilot, google, openai, opencode, "
+        "opencode-go, openrouter, zai; the nearest valid spelling is `anthropic`."
     ) in log
     assert "Traceback" not in log
 

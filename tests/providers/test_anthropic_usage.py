@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from core.model import (
     Usage,
     Window,
 )
-from core.providers.anthropic import PROVIDER
+from core.providers.anthropic import PREFIX, PROVIDER
 
 DATA = Path(__file__).parent.parent / "data" / "anthropic"
 NOW = 1_783_000_000.0
@@ -95,14 +96,31 @@ def test_a1_an_api_key_has_no_usage_endpoint_and_is_metered() -> None:
 
 
 def test_a1_the_recorded_reply() -> None:
-    assert parsed(recorded("usage")) == Usage(
-        (
-            polled("five_hour", 11.0, 1783038600.282668, 5 * HOUR),
-            polled("seven_day", 9.0, 1783501200.282694, WEEK),
-            polled("seven_day_opus", 0.0, None, WEEK, "opus"),
-            polled("seven_day_fable", 5.0, 1783501200.28307, WEEK, "fable"),
-        )
+    windows = (
+        polled("five_hour", 11.0, 1783038600.282668, 5 * HOUR),
+        polled("seven_day", 9.0, 1783501200.282694, WEEK),
+        polled("seven_day_opus", 0.0, None, WEEK, "opus"),
+        polled("seven_day_fable", 5.0, 1783501200.28307, WEEK, "fable"),
     )
+    # `extra_usage` is enabled: what lies beyond them is paid for.
+    assert parsed(recorded("usage")) == Usage(tuple(replace(w, overage=True) for w in windows))
+
+
+@pytest.mark.parametrize(
+    ("extra", "overage"),
+    [
+        ({"is_enabled": True, "disabled_reason": None}, True),
+        ({"is_enabled": True, "disabled_reason": "out_of_credits"}, False),
+        ({"is_enabled": False, "disabled_reason": None}, False),
+        ({"is_enabled": "true"}, False),
+        (None, False),
+    ],
+)
+def test_a1_what_lies_beyond_a_window_is_sold_where_the_account_says_so(
+    extra: object, *, overage: bool
+) -> None:
+    body = {"five_hour": {"utilization": 1.0, "resets_at": None}, "extra_usage": extra}
+    assert [window.overage for window in parsed(body).windows] == [overage]
 
 
 @pytest.mark.parametrize("name", ["usage_free", "usage_enterprise"])
@@ -255,6 +273,28 @@ def test_b1_a_windowless_429_says_nothing() -> None:
     assert limits({"x-should-retry": "true"}) == ()
 
 
+@pytest.mark.parametrize(
+    ("status", "overage"), [("allowed", True), ("allowed_warning", True), ("rejected", False)]
+)
+def test_b1_whether_an_account_goes_on_for_money(status: str, *, overage: bool) -> None:
+    [window] = limits({f"{PREFIX}5h-utilization": "0.5", f"{PREFIX}overage-status": status})
+    assert (window.used_percent, window.overage) == (50.0, overage)
+
+
+@pytest.mark.parametrize("own", [{}, {f"{PREFIX}5h-utilization": "0.99"}], ids=["unsaid", "said"])
+def test_b1_an_answer_that_is_paid_for_tells_that_its_window_is_spent(own: dict[str, str]) -> None:
+    [window] = limits(
+        {
+            **own,
+            f"{PREFIX}status": "allowed",
+            f"{PREFIX}overage-status": "allowed",
+            f"{PREFIX}overage-in-use": "true",
+            f"{PREFIX}representative-claim": "five_hour",
+        }
+    )
+    assert (window.name, window.used_percent, window.overage) == ("five_hour", 100.0, True)
+
+
 def unified(short: str, **fields: str) -> tuple[Window, ...]:
     return limits({f"Anthropic-RateLimit-Unified-{short}-{k}": v for k, v in fields.items()})
 
@@ -274,14 +314,18 @@ def test_b1_shares_are_0_to_1(short: str, name: str, duration: float, scope: str
     assert unified(short, utilization="0.5", reset="1785518400", status="allowed") == (window,)
 
 
-@pytest.mark.parametrize("status", ["rejected", "Rejected ", "blocked", "rate_limited"])
+@pytest.mark.parametrize(
+    "status", ["rejected", "Rejected ", "blocked", "rate_limited", "payment_required"]
+)
 @pytest.mark.parametrize("share", ["0.97", "0", "x", None])
 def test_b1_a_rejected_window_is_spent_whatever_its_share(status: str, share: str | None) -> None:
     fields = {} if share is None else {"utilization": share}
     assert unified("5h", status=status, **fields) == (headed("five_hour", 100.0, None, 5 * HOUR),)
 
 
-@pytest.mark.parametrize("status", ["allowed", "allowed_warning", "queueing_soft", "new_word", ""])
+@pytest.mark.parametrize(
+    "status", ["allowed", "allowed_warning", "queueing_soft", "queueing_hard", "new_word", ""]
+)
 def test_b1_any_other_status_leaves_the_share(status: str) -> None:
     window = headed("five_hour", 75.0, None, 5 * HOUR)
     assert unified("5h", utilization="0.75", status=status) == (window,)

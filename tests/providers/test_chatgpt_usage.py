@@ -8,8 +8,8 @@ import pytest
 from asking import KEY, TOKEN, asks, read, recorded, refused
 
 from core.model import AccountKind, CredentialType, HttpRequest, Source, Usage, Window
-from core.providers.chatgpt import PROVIDER
 from core.pace import binds
+from core.providers.chatgpt import PROVIDER
 from core.sse import Event
 
 NOW = 1_766_939_068.0
@@ -89,6 +89,22 @@ def test_a3_a_spent_limit_of_one_model_binds_no_other() -> None:
         m for m in (SPARK, "gpt-5.3-codex", "gpt-5.5", "gpt-5-3-codex-spark") if binds(spent, m)
     ]
     assert bound == [SPARK, "gpt-5-3-codex-spark"]
+
+
+PLANS = (
+    *("guest", "free", "go", "plus", "pro", "prolite", "team", "business", "education", "edu"),
+    *("k12", "enterprise", "free_workspace", "quorum", "self_serve_business_usage_based"),
+)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a3_a_plan_is_a_word(plan: str) -> None:
+    assert read(PROVIDER, {"plan_type": plan, "rate_limit": None}, NOW) == Usage((), plan)
+
+
+@pytest.mark.parametrize("plan", [None, 5, "", {"plan": "plus"}, "two\nlines", "x" * 65])
+def test_a3_what_is_no_word_is_no_plan(plan: object) -> None:
+    assert read(PROVIDER, {"plan_type": plan}, NOW) == Usage()
 
 
 def first(**fields: object) -> tuple[Window, ...]:

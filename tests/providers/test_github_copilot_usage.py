@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -112,8 +113,15 @@ def test_a2_an_enterprise_has_its_own_hosts() -> None:
 
 
 def test_a2_the_recorded_reply() -> None:
-    usage = Usage((month(100 - 92.9, OCTOBER, 30, Source.ENDPOINT),), plan="individual_pro")
-    assert parsed(recorded("usage")) == usage
+    left = replace(month(100 - 92.9, OCTOBER, 30, Source.ENDPOINT), overage=True)
+    assert parsed(recorded("usage")) == Usage((left,), plan="individual_pro")
+
+
+@pytest.mark.parametrize(("said", "overage"), [("true", True), ("false", False), ("", False)])
+def test_b2_a_header_says_whether_overage_is_permitted(said: str, *, overage: bool) -> None:
+    value = f"ent=300&ov=0.0&ovPerm={said}&rem=29.7&rst=2026-10-01T00%3A00%3A00Z"
+    [window] = PROVIDER.read_limits((("x-quota-snapshot-premium_interactions", value),), NOW)
+    assert window.overage is overage
 
 
 def test_a2_the_older_shape_of_a_free_seat() -> None:
@@ -193,7 +201,7 @@ def test_a2_the_reset(
     assert parsed(body) == polled(40.0, expected, days)
 
 
-@pytest.mark.parametrize("plan", [None, 5, ["pro"]])
+@pytest.mark.parametrize("plan", [None, 5, ["pro"], "", "two\nlines", "x" * 65])
 def test_a2_a_plan_is_a_word(plan: object) -> None:
     assert parsed({"copilot_plan": plan}) == Usage()
 
@@ -214,10 +222,19 @@ def test_a2_what_is_no_reading_is_a_sentence(status: int, body: bytes, says: str
     assert (str(caught.value), caught.value.retry_after) == (says, None)
 
 
-@pytest.mark.parametrize(("value", "wait"), [("0", None), ("120", 120.0)])
-def test_a2_a_wait_that_it_names_is_heeded(value: str, wait: float | None) -> None:
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("0", None),
+        ("120", 120.0),
+        ("180000", 180000.0),
+        ("Sun, 04 Oct 2026 10:00:00 GMT", 14 * DAY),
+        ("Sun, 20 Sep 2026 09:00:00 GMT", None),
+    ],
+)
+def test_b2_a_wait_is_in_seconds_or_until_a_date(value: str, wait: float | None) -> None:
     with pytest.raises(UsageError) as caught:
-        read(b"", 429, ("retry-after", value))
+        read(b"", 429, ("Date", "Sun, 20 Sep 2026 10:00:00 GMT"), ("retry-after", value))
     assert caught.value.retry_after == wait
 
 

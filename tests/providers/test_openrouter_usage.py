@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from asking import KEY, TOKEN, asks, read, recorded, refused
 
-from core.model import AccountKind, CredentialType, HttpRequest, Source, Usage, Window
+from core.model import AccountKind, CredentialType, HttpRequest, Period, Source, Usage, Window
 from core.providers.openrouter import PROVIDER
 from core.sse import Event
 
@@ -29,7 +29,9 @@ def budget(used: float, resets_at: float | None, length: float | None) -> Window
 def test_a4_the_recorded_reply() -> None:
     used = 100 - 100 * (7.42 / 20)
     assert read(PROVIDER, recorded("openrouter", "key"), NOW) == Usage(
-        (budget(used, AUGUST, 31 * DAY),), "pay as you go"
+        (budget(used, AUGUST, 31 * DAY),),
+        "pay as you go",
+        {Period.DAY: 0.4, Period.WEEK: 2.1, Period.MONTH: 12.58},
     )
     assert used == pytest.approx(100 * 12.58 / 20)
 
@@ -74,6 +76,12 @@ def test_a4_odd_figures(limit: object, left: object, used: float) -> None:
 )
 def test_a4_missing_is_not_zero(limit: object, left: object) -> None:
     assert key(limit=limit, limit_remaining=left) == ()
+
+
+@pytest.mark.parametrize("daily", [None, "much", -1, True, [1]])
+def test_a4_what_was_spent_is_told_or_left_out(daily: object) -> None:
+    data = {"usage_daily": daily, "usage_weekly": "2.5", "usage_monthly": 0}
+    assert read(PROVIDER, {"data": data}, NOW).spent == {Period.WEEK: 2.5, Period.MONTH: 0.0}
 
 
 @pytest.mark.parametrize("free", [None, "false", 0, []])

@@ -66,6 +66,17 @@ def test_a6_windows_are_told_by_unit_times_number(
     assert found == (window(name, 25.0, None, hours * HOUR),)
 
 
+@pytest.mark.parametrize(("said", "used"), [(-3, -3.0), (104, 104.0), ("61.5", 61.5), (0, 0.0)])
+def test_a6_odd_figures(said: object, used: float) -> None:
+    found = limits(limit(percentage=said))
+    assert found == (window("five_hour", used, None, 5 * HOUR),)
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "Pro\x1b[2J", "x" * 65])
+def test_a6_a_plan_is_a_word(name: object) -> None:
+    assert read(PROVIDER, {"data": {"planName": name}}, NOW) == Usage()
+
+
 @pytest.mark.parametrize(
     "odd",
     [

@@ -20,6 +20,7 @@ def test_it_tells_the_router_where_it_is(caller: Caller) -> None:
             "oauth": True,
             "base_url": sim.anthropic_url,
             "usage_url": f"{sim.anthropic_url}/api/oauth/usage",
+            "token_url": sim.token_url("anthropic"),
         },
         "github-copilot": {
             "base_url": sim.copilot_url,
@@ -36,7 +37,8 @@ def test_it_writes_opencode_s_sign_ins(caller: Caller, clock: Clock) -> None:
     found = json.loads(caller.sim.auth_content())
     claude, seat = found["anthropic"], found["github-copilot"]
     assert claude["type"] == seat["type"] == "oauth"
-    assert claude["access"] == claude["refresh"] == caller.sim.tokens["anthropic"]
+    assert claude["access"] == caller.sim.tokens["anthropic"]
+    assert claude["refresh"] == caller.sim.refresh_tokens["anthropic"]
     assert seat["access"] == seat["refresh"] == caller.sim.tokens["github-copilot"]
     assert claude["expires"] == (clock.now + 365 * 86_400) * 1000
     assert seat["expires"] == 0
@@ -92,10 +94,10 @@ def test_ports_in_a_row_and_one_that_is_taken() -> None:
 
 
 def _free_ports() -> int:
-    """The first of three ports in a row that nobody listens on."""
-    for base in range(21_000, 30_000, 3):
+    """The first of four ports in a row that nobody listens on."""
+    for base in range(21_000, 30_000, 4):
         try:
-            for port in range(base, base + 3):
+            for port in range(base, base + 4):
                 with socket.create_server(("127.0.0.1", port)):
                     pass
         except OSError:

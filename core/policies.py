@@ -1,0 +1,41 @@
+"""The routing policy for one ask, out of the configuration and what the client wants."""
+
+import time
+from functools import lru_cache
+
+from core.config import Config
+from core.errors import RequestError
+from core.model import Ask, Mode, Policy, Schedule, Unknown
+from core.scalars import working_spans
+
+
+def of(config: Config, ask: Ask, now: float) -> Policy:
+    """The model's own settings before the policy's; the client's pin before both.
+
+    Raises RequestError where the client wants a provider that the model has not.
+    """
+    model, policy = config.models[ask.model], config.policy
+    if ask.pin is not None and ask.pin not in model.providers:
+        known = ", ".join(model.providers)
+        raise RequestError(
+            400, f"x-limit-router-provider names none of this model's providers, which are {known}"
+        )
+    weights = policy.mode if model.mode is None else model.mode
+    return Policy(
+        weights={Mode(name): weight for name, weight in weights.items()},
+        unknown=Unknown(policy.unknown),
+        metered_by_budget=policy.metered == "by_budget",
+        schedule=None if policy.schedule is None else _schedule(policy.schedule, _offset(now)),
+        sticky=policy.stickiness == "session",
+        pin=ask.pin or model.pin,
+    )
+
+
+@lru_cache(maxsize=8)
+def _schedule(text: str, utc_offset_s: float) -> Schedule:
+    return Schedule(working_spans(text) or (), utc_offset_s)
+
+
+def _offset(now: float) -> float:
+    """How far local time is ahead of UTC, in seconds: working hours are the clock's on the wall."""
+    return float(time.localtime(now).tm_gmtoff)
