@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from core import budget, estimate, pace, providers, setup, yamltext
+from core import budget, estimate, pace, policies, providers, setup, yamltext
 from core import config as configuration
 from core.complaint import Keys, dotted
 from core.config import without_effect
@@ -96,10 +96,11 @@ def _with_budget(engine: Engine, subject: Subject, reading: Reading) -> Reading:
     window = budget.window(declared, known, now)
     if window is None:
         return replace(reading, spending=shown)
+    hours = policies.schedule(engine.config, now)
     return replace(
         reading,
         status=Status.KNOWN if reading.status is Status.UNKNOWN else reading.status,
-        windows=(*reading.windows, pace.view(window, now)),
+        windows=(*reading.windows, pace.view(window, now, hours)),
         error=None if reading.error == _NO_ENDPOINT else reading.error,
         as_of=max(reading.as_of or 0.0, window.as_of),
         spending=shown,
@@ -108,7 +109,8 @@ def _with_budget(engine: Engine, subject: Subject, reading: Reading) -> Reading:
 
 def _held(engine: Engine, name: str, known: AccountState) -> Reading:
     now = engine.clock()
-    views = tuple(pace.view(window, now) for window in estimate.carried(known, now))
+    hours = policies.schedule(engine.config, now)
+    views = tuple(pace.view(window, now, hours) for window in estimate.carried(known, now))
     if views:
         return Reading(name, Status.KNOWN, views, known.plan, known.error, known.as_of)
     # Why the endpoint said nothing is told beside it.

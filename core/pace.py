@@ -88,9 +88,10 @@ def _confidence(window: Window, now: float) -> float:
 def runs_out_in(seen: WindowView, now: float) -> float | None:
     """Seconds until the window is spent at the rate of its use so far; None if it lasts.
 
-    Early in a window, and without a pace, nothing can be said: None too.
+    By the clock, nights included. Early in a window, and without a pace, nothing can be said: None
+    too.
     """
-    window, elapsed = seen.window, seen.elapsed_percent
+    window, elapsed = seen.window, elapsed_percent(seen.window, now)
     if elapsed is None or elapsed <= 0.0 or window.resets_at is None or window.duration_s is None:
         return None
     if window.used_percent >= SPENT:

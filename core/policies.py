@@ -25,10 +25,16 @@ def of(config: Config, ask: Ask, now: float) -> Policy:
         weights={Mode(name): weight for name, weight in weights.items()},
         unknown=Unknown(policy.unknown),
         metered_by_budget=policy.metered == "by_budget",
-        schedule=None if policy.schedule is None else _schedule(policy.schedule, _offset(now)),
+        schedule=schedule(config, now),
         sticky=policy.stickiness == "session",
         pin=ask.pin or model.pin,
     )
+
+
+def schedule(config: Config, now: float) -> Schedule | None:
+    """The working hours that are declared, by the clock on the wall as it goes now."""
+    text = config.policy.schedule
+    return None if text is None else _schedule(text, _offset(now))
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import pace
-from core.model import Source, Window, WindowView
+from core.model import Schedule, Source, Window, WindowView
 from core.pace import UNSAID_S, binds, current, elapsed_percent, headroom_ratio, view
 from core.reading import month_before
 
@@ -253,3 +253,22 @@ def test_a_figure_fades_over_its_window(age: float, confidence: float) -> None:
 
 def test_an_estimate_is_no_surer_than_it_was_made() -> None:
     assert view(replace(week(10, 0), confidence=0.5, as_of=NOW - WEEK / 2), NOW).confidence == 0.25
+
+
+def test_with_working_hours_they_are_what_elapses_and_running_out_goes_by_the_clock() -> None:
+    """Of this week's working time none is left, of its hours half."""
+    begun = NOW - WEEK / 2
+    hours = Schedule(((0.0, WEEK),), 0.0)
+    morning = Schedule(_first_half_of_the_week_that_begins_at(begun))
+    window = week(60, 50)
+    assert view(window, NOW, hours).pace_delta == pytest.approx(10.0)
+    seen = view(window, NOW, morning)
+    assert seen.pace_delta == pytest.approx(-40.0)
+    assert pace.runs_out_in(seen, NOW) == pytest.approx(WEEK / 3)
+
+
+def _first_half_of_the_week_that_begins_at(begun: float) -> tuple[tuple[float, float], ...]:
+    """In seconds from Monday; the epoch was a Thursday."""
+    start = (begun - 4 * 86400.0) % WEEK
+    end = start + WEEK / 2
+    return ((start, end),) if end <= WEEK else ((0.0, end - WEEK), (start, WEEK))
