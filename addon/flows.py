@@ -20,6 +20,7 @@ class Routed:
     original: HttpRequest
     """As the client sent it. Every attempt and every replay starts from here."""
     forward: Forward
+    """The attempt that is at work, or was the last."""
     tap: Tap | None = None
     live: bool = True
 

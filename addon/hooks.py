@@ -15,6 +15,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from addon import translate
 from addon.flows import FLOWS, Routed
 from addon.guard import is_local_peer, is_this_machine
+from addon.show import show
 from addon.stream import StreamLayers
 from core import (
     Engine,
@@ -31,7 +32,6 @@ from core import (
 
 log = logging.getLogger(__name__)
 
-ROUTED_MARK = ":twisted_rightwards_arrows:"
 REFUSED_MARK = ":no_entry:"
 OPTION = "limit_router_config"
 RESTART_S = 60.0
@@ -178,25 +178,8 @@ class LimitRouter:
             log.warning("limit-router: %s: %s", answer.status, message)
 
     def _forward(self, flow: http.HTTPFlow, original: HttpRequest, forward: Forward) -> None:
-        chosen = forward.route.candidate
         FLOWS.add(flow.id, Routed(original, forward))
-        translate.set_request(flow.request, forward.request)
-        flow.marked = ROUTED_MARK
-        why = forward.route.reason.removeprefix(f"{chosen.provider}: ")
-        flow.comment = f"{chosen.provider} {chosen.provider_model}: {why}"
-        if forward.thinking_removed:
-            # Signed for another account: this one would refuse it.
-            flow.comment += f" ({forward.thinking_removed} thinking blocks left out)"
-        flow.metadata.update(
-            {
-                "limit_router.flow": flow.id,
-                "limit_router.request": forward.request_id,
-                "limit_router.model": forward.ask.model,
-                "limit_router.provider": chosen.provider,
-                "limit_router.provider_model": chosen.provider_model,
-                "limit_router.reason": forward.route.reason,
-            }
-        )
+        show(flow, forward)
 
     def _original(self, flow: http.HTTPFlow) -> HttpRequest | None:
         """What the client sent; a replay finds it beside the flow that was routed first.

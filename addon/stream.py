@@ -1,5 +1,7 @@
 """The HTTP stream layer: the credential joins a routed request here, on its way out.
 
+A request may be sent more than once before its client gets an answer: each attempt is built anew
+from what the client sent, and of those that came to nothing no addon hears.
 It leans on mitmproxy's layer classes, which are no documented API: hence the pin on mitmproxy.
 Streams that are not routed behave exactly as mitmproxy's own.
 """
@@ -11,18 +13,32 @@ from typing import Any
 
 from mitmproxy import http
 from mitmproxy.addons import clientplayback
-from mitmproxy.connection import Server
+from mitmproxy.connection import Connection, Server
 from mitmproxy.options import Options
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HttpStream, SendHttp
+from mitmproxy.proxy.layers.http import (
+    GetHttpConnection,
+    GetHttpConnectionCompleted,
+    HttpLayer,
+    HttpStream,
+    SendHttp,
+)
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
+    RequestData,
+    RequestEndOfMessage,
     RequestHeaders,
     RequestProtocolError,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
     ResponseProtocolError,
+    ResponseTrailers,
 )
 
 from addon.flows import FLOWS, Routed
+from addon.held import Held
+from addon.show import show
 from core import CLIENT_CREDENTIALS, may_match
 
 log = logging.getLogger(__name__)
@@ -41,9 +57,12 @@ class Unstreamed:
 
 
 class RoutedStream(HttpStream):
-    """One request and its answer."""
+    """One request, the attempts at it, and the answer."""
 
     sent_upstream = False
+    spent: tuple[Connection, ...] = ()
+    """The connections of earlier attempts, which know this stream by those."""
+    held: Held | None = None
 
     @property
     def routed(self) -> Routed | None:
@@ -53,7 +72,7 @@ class RoutedStream(HttpStream):
 
     def _handle_event(self, event: events.Event) -> Commands:
         try:
-            inner = super()._handle_event(event)
+            inner = self._attempted(event)
             command = next(inner, None)
             while command is not None:
                 outgoing = self._outgoing(command)
@@ -72,6 +91,77 @@ class RoutedStream(HttpStream):
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("limit-router: %s in the stream layer\n%s", type(error).__name__, frames)  # noqa: TRY400 - the message may quote the request
             yield from self._abort("an error inside limit-router ended this request")
+
+    def _attempted(self, event: events.Event) -> Commands:
+        """mitmproxy's handling, but for an answer after which the request may be sent again."""
+        held = self.held
+        match event:
+            case events.Wakeup():
+                # One that comes late is of no interest any more.
+                if held is not None and event.command is held.timer:
+                    yield from self._release(held)
+            case ResponseHeaders() if self._may_repeat(event):
+                self.held = Held(event)
+                yield self.held.timer
+            case ResponseData() | ResponseTrailers() if held is not None:
+                held.take(event)
+                if held.is_too_long:
+                    yield from self._release(held)
+            case ResponseEndOfMessage() if held is not None:
+                held.take(event)
+                yield from self._judge(held)
+            case _:
+                if held is not None and isinstance(event, ResponseProtocolError):
+                    yield from self._release(held)
+                self.held = None
+                yield from super()._handle_event(event)
+
+    def _may_repeat(self, event: ResponseHeaders) -> bool:
+        routed = self.routed
+        status = event.response.status_code
+        return routed is not None and not event.end_stream and routed.forward.may_repeat(status)
+
+    def _judge(self, held: Held) -> Commands:
+        """The answer is whole: it goes on, or the request is sent again in its place."""
+        routed, engine = self.routed, FLOWS.engine
+        if (yield from self.check_killed(True)):
+            self.held = None
+            return
+        again = None
+        if routed is not None and engine is not None and FLOWS.unsafe is None:
+            again = engine.repeat(routed.forward, routed.original, held.answer)
+        if routed is None or again is None:
+            yield from self._release(held)
+            return
+        self.held = None
+        routed.forward = again
+        show(self.flow, again)
+        yield from self._resend()
+
+    def _release(self, held: Held) -> Commands:
+        """The answer goes on as if it had not been held."""
+        self.held = None
+        for event in held.events:
+            yield from super()._handle_event(event)
+
+    def _resend(self) -> Commands:
+        """Send the flow's request once more. Fresh events: HTTP/2 writes its own ids into them."""
+        used = self.context.server
+        self.spent = (*self.spent, used)
+        # HTTP/1 closes the connection by it (mitmproxy opens five at most to one address). HTTP/2
+        # ends the stream, of which the provider need not have read all: its reset would end ours.
+        over = RequestProtocolError(self.stream_id, "sent again", ErrorCode.CANCEL)
+        yield SendHttp(over, used)
+        if not (yield from self.make_server_connection()):
+            return
+        if (yield from self.check_killed(True)):
+            return
+        request, content = self.flow.request, self.flow.request.raw_content
+        server = self.context.server
+        yield SendHttp(RequestHeaders(self.stream_id, request, not content), server)
+        if content:
+            yield SendHttp(RequestData(self.stream_id, content), server)
+        yield SendHttp(RequestEndOfMessage(self.stream_id), server)
 
     def check_body_size(self, request: bool) -> layer.CommandGenerator[bool]:  # noqa: FBT001
         if not request or not (self._may_match() or self.flow.response):
@@ -138,6 +228,13 @@ class RoutedHttpLayer(HttpLayer):
             # A failed connection would be handed out for the life of the client's connection.
             for failed in list(self._failed(event)):
                 del self.connections[failed]
+            if stream.spent:
+                reuse = False
+                if (fresh := self._fresh(event, stream)) is not None:
+                    self.command_sources.pop(event)
+                    found = GetHttpConnectionCompleted(event, (fresh, None))
+                    yield from self.event_to_child(stream, found)
+                    return
         yield from super().get_connection(event, reuse=reuse)
 
     def _failed(self, event: GetHttpConnection) -> Iterator[Server]:
@@ -149,6 +246,24 @@ class RoutedHttpLayer(HttpLayer):
                 and event.connection_spec_matches(connection)
             ):
                 yield connection
+
+    def _fresh(self, event: GetHttpConnection, stream: RoutedStream) -> Connection | None:
+        """A connection that this stream has not used yet.
+
+        Only HTTP/2's: HTTP/1's may be waited for by the answer to another stream.
+        """
+        return next(
+            (
+                connection
+                for connection in self.connections
+                if event.connection_spec_matches(connection)
+                and connection.connected
+                and connection.alpn == b"h2"
+                and connection not in stream.spent
+                and connection not in self.waiting_for_establishment
+            ),
+            None,
+        )
 
 
 class RoutedReplay(clientplayback.ReplayHandler):

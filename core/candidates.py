@@ -1,6 +1,7 @@
 """The candidates for an ask: a model's providers, each with what stands against it.
 
-Looks up what the configuration, the sign-ins, the catalogue and the readings say; decides nothing.
+Looks up what the configuration, the sign-ins, the readings, the providers' own lists and the
+catalogue say; decides nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,7 +44,7 @@ class Candidates:
                 found.append(Candidate(name, spelled, None, "no credential"))
                 continue
             problem = self._problem(ask, subject, spelled, state, now)
-            problem = problem or self._unfit(ask, name, spelled, cached)
+            problem = problem or self._unfit(ask, subject, spelled, state, cached)
             found.append(self._candidate(subject, spelled, problem))
         return found
 
@@ -78,9 +79,10 @@ class Candidates:
             return f"{spelled} is not in the account's model list"
         return subject.provider.unfit(ask)
 
-    def _unfit(self, ask: Ask, provider: str, spelled: str, cached: int) -> str | None:
-        for key in self.known[provider].opencode_keys:
-            model = self.catalog.get(key, {}).get(spelled)
-            if model is not None:
-                return fit.unfit(model, ask, cached)
-        return None
+    def _unfit(
+        self, ask: Ask, subject: Subject, spelled: str, state: State, cached: int
+    ) -> str | None:
+        told = state.of(subject.account).abilities.get(spelled)
+        entries = (self.catalog.get(key, {}).get(spelled) for key in subject.provider.opencode_keys)
+        listed = next((it for it in entries if it is not None), None)
+        return fit.unfit(fit.abilities(told, listed), ask, cached)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from core.model import Price
-from core.reading import mapping, number, sequence
+from core.reading import count, flag, mapping, number, sequence
 
 _NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
@@ -77,13 +77,13 @@ def _model(name: str, told: Mapping[str, object]) -> CatalogModel:
         name,
         _text(told.get("name")),
         _tariff(mapping(told.get("cost"))),
-        _count(limit.get("context")),
-        _count(limit.get("input")),
-        _count(limit.get("output")),
+        count(limit.get("context")),
+        count(limit.get("input")),
+        count(limit.get("output")),
         _words(modalities.get("input")),
         _words(modalities.get("output")),
-        _flag(told.get("tool_call")),
-        _flag(told.get("reasoning")),
+        flag(told.get("tool_call")),
+        flag(told.get("reasoning")),
     )
 
 
@@ -137,19 +137,9 @@ def _usd(value: object) -> float | None:
     return figure if figure is not None and figure >= 0.0 else None
 
 
-def _count(value: object) -> int | None:
-    """A limit of 0 is what a field without one holds."""
-    figure = number(value)
-    return int(figure) if figure is not None and figure >= 1.0 else None
-
-
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
 
 
 def _words(value: object) -> frozenset[str]:
     return frozenset(word for word in sequence(value) if isinstance(word, str))
-
-
-def _flag(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None

@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     _usage_parser(commands)
     _route_parser(commands)
     _why_parser(commands)
+    _replay_parser(commands)
     _config_parser(commands)
     _demo_parser(commands)
     _simulate_parser(commands)
@@ -113,6 +114,25 @@ def _why_parser(commands: Any) -> None:
     )
     _json_option(parser)
     parser.set_defaults(run=_why)
+
+
+def _replay_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "replay",
+        help="what another policy would have done with your own decisions",
+        description="Asks policies about the requests in the decision log, beside what was done. "
+        "The windows are as they were: those that what was done led to, not those that another "
+        "policy would have caused. All else of the policy is as mitm.yaml says now.",
+    )
+    parser.add_argument(
+        "--policy",
+        metavar="NAME[,NAME]",
+        help="configured (mitm.yaml's own), pace, drain, cheapest, fastest, priority, or a simple "
+        "rule of simulate (default: all but the rules)",
+    )
+    parser.add_argument("--days", type=float, metavar="N", help="the last ones (default: all)")
+    _json_option(parser)
+    parser.set_defaults(run=_replay)
 
 
 def _config_parser(commands: Any) -> None:
@@ -221,6 +241,15 @@ def _route(options: argparse.Namespace) -> int:
 
 def _why(options: argparse.Namespace) -> int:
     found = why.run(setup.build(), options.request)
+    _print(options, found.as_json, found.shown)
+    return OK
+
+
+def _replay(options: argparse.Namespace) -> int:
+    # Other commands need none of what it loads.
+    from core import replay  # noqa: PLC0415
+
+    found = replay.run(setup.build(), replay.names(options.policy), options.days)
     _print(options, found.as_json, found.shown)
     return OK
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from ipaddress import IPv6Address, ip_address
 
-from core import continuity, notices, policies, providers, rewrite, routing, wires
+from core import continuity, notices, policies, providers, routing, wires
 from core import match as matching
 from core.accounts import Accounts
 from core.candidates import Candidates
@@ -18,9 +18,10 @@ from core.config import Config
 from core.configfile import ConfigFile, kept
 from core.continuity import Conversations, Maker
 from core.credentials import Credentials
+from core.demand import Usual
+from core.dispatch import Dispatch
 from core.errors import ConfigError, RequestError
 from core.history import History
-from core.jsonspan import JsonError
 from core.knowledge import Knowledge
 from core.match import Matched
 from core.model import (
@@ -33,7 +34,6 @@ from core.model import (
     HttpResponse,
     NoRoute,
     Refusal,
-    Route,
     Standing,
     State,
     Tokens,
@@ -44,7 +44,6 @@ from core.plan import Forward, Plan, Witnessed
 from core.poller import Subject
 from core.provider import Provider
 from core.refresh import TIMEOUT_S, Refresher
-from core.rewrite import Target
 from core.speeds import Speeds
 from core.spending import Spending
 from core.state import Explored, LimitsSeen, RequestEnded, RequestSent
@@ -91,6 +90,7 @@ class Engine:
         )
         self.conversations: Conversations = previous.conversations if previous else Conversations()
         self.speeds: Speeds = previous.speeds if previous else Speeds()
+        self._usual = Usual()
 
     @property
     def state(self) -> State:
@@ -172,9 +172,10 @@ class Engine:
         if isinstance(decision, NoRoute):
             return self.history.refused(request_id, self._nobody(request, decision), self.clock())
         try:
-            forward = replace(self._forward(matched, decision), request_id=request_id)
+            first = self._dispatch.first(matched, decision, self.clock())
         except RequestError as error:
             return self.history.refused(request_id, matching.refuse(request, error), self.clock())
+        forward = replace(first, request_id=request_id)
         self.knowledge.apply(RequestSent(decision.account, forward.sent_at))
         if decision.explores:
             self.knowledge.apply(Explored(decision.account, forward.sent_at))
@@ -183,7 +184,8 @@ class Engine:
     def decide(self, ask: Ask) -> Decision:
         """The decision for an ask, by what is known now. Raises RequestError."""
         standing, now = self.conversations.standing(ask), self.clock()
-        policy = policies.of(self.config, ask, now)
+        week = self._usual.week(self.state.accounts, now)
+        policy = replace(policies.of(self.config, ask, now), week=week)
         candidates = self.candidates(ask, standing)
         return routing.decide(ask, candidates, self.state, now, policy, standing=standing)
 
@@ -226,10 +228,29 @@ class Engine:
         if windows:
             self.knowledge.apply(LimitsSeen(account, windows))
 
+    def repeat(
+        self, forward: Forward, original: HttpRequest, answer: HttpResponse
+    ) -> Forward | None:
+        """The request once more, without what its answer refuses; None where that is no help.
+
+        `original` is what the client sent. The attempt before is over: its answer goes to nobody.
+        """
+        now = self.clock()
+        again = self._dispatch.again(forward, original, answer, now)
+        if again is None:
+            return None
+        self.observe_headers(forward, answer.status, answer.headers)
+        self.observe_end(forward, Observation(True, None, Tokens(), continuity.REFUSED))
+        ask, route, request_id = again.ask, again.route, again.request_id
+        standing, number = self.conversations.standing(ask), again.attempt
+        self.history.decided(ask, route, standing, now, request=request_id, attempt=number)
+        self.knowledge.apply(RequestSent(route.account, again.sent_at))
+        return again
+
     def observe_headers(self, forward: Forward, status: int, headers: Headers) -> None:
         """The head of an answer: its limits are the newest reading there is."""
         account = forward.route.account
-        self.history.answered(forward.request_id, status, self.clock())
+        self.history.answered(forward.request_id, status, self.clock(), forward.attempt)
         self._learn(account, forward.provider.read_limits(headers, self.clock()))
         if status < 400:  # noqa: PLR2004
             self.conversations.served(forward.ask, account)
@@ -251,12 +272,14 @@ class Engine:
         account, model = forward.route.account, forward.route.candidate.provider_model
         tokens = Tokens() if seen is None else seen.tokens
         cost = None if seen is None else self.spending.cost(account, model, tokens)
-        self.history.ended(forward.request_id, seen, self.clock(), cost_usd=cost)
+        attempt = forward.attempt
+        self.history.ended(forward.request_id, seen, self.clock(), attempt=attempt, cost_usd=cost)
         self._count(account, model, tokens, forward.sent_at)
         if seen is None:
             return
-        maker = Maker.of(forward.provider, account, model)
-        self.conversations.answered(forward.ask, seen, account, maker, self.clock())
+        maker, off = Maker.of(forward.provider, account, model), forward.thinking.off
+        now = self.clock()
+        self.conversations.answered(forward.ask, seen, account, maker, now, unthinking=off)
         self.speeds.learn(account, model, forward.sent_at, seen, self.clock())
         self._learn(account, seen.windows)
 
@@ -307,23 +330,9 @@ class Engine:
         """By the configuration and the prices that are known now."""
         return Spending(self.config, self._catalog.catalog, self._providers)
 
-    def _forward(self, matched: Matched, route: Route) -> Forward:
-        candidate = route.candidate
-        provider, subject = (
-            self._providers[candidate.provider],
-            self.accounts.of(candidate.provider),
-        )
-        if subject is None or subject.account != candidate.account:
-            raise RequestError(503, f"the sign-in of {provider.name} changed just now; try again")
-        credential = subject.credential
-        target = Target(provider, subject.base_url, candidate.provider_model, credential.type)
-        maker = Maker.of(provider, route.account, candidate.provider_model)
-        try:
-            matched, removed = continuity.settle(matched, self.conversations, maker)
-            request = rewrite.apply(matched, target)
-        except JsonError as error:
-            raise RequestError(400, f"the body is not JSON that can be routed: {error}") from None
-        return Forward(request, matched.ask, route, credential, provider, self.clock(), removed)
+    @property
+    def _dispatch(self) -> Dispatch:
+        return Dispatch(self.config, self.accounts, self._providers, self.conversations)
 
     def _nobody(self, request: HttpRequest, decision: NoRoute) -> HttpResponse:
         if decision.refusal is Refusal.EXHAUSTED:

@@ -7,8 +7,8 @@ import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,36 @@ def find(path: Path, request: str | None) -> list[dict[str, Any]]:
 
     Raises StateError where there is none, or more than one.
     """
+    with _reading(path) as connection:
+        ids = [] if connection is None else _ids(connection, request)
+        if connection is not None and len(ids) == 1:
+            every = "SELECT * FROM attempts WHERE request = ? ORDER BY attempt"
+            return [dict(row) for row in connection.execute(every, ids)]
+    raise _error(path, _not_one(ids, request))
+
+
+def count(path: Path, since: float) -> int:
+    """How many rows there are of decisions from then on. Raises StateError."""
+    with _reading(path) as connection:
+        if connection is None:
+            return 0
+        asked = "SELECT count(*) FROM attempts WHERE at >= ?"
+        return int(connection.execute(asked, (since,)).fetchone()[0])
+
+
+def every(path: Path, since: float) -> Iterator[dict[str, Any]]:
+    """The rows of decisions from then on, in the order of the requests. Raises StateError."""
+    with _reading(path) as connection:
+        if connection is not None:
+            # Later ids sort later, and an index has them in order.
+            asked = "SELECT * FROM attempts WHERE at >= ? ORDER BY request, attempt"
+            for row in connection.execute(asked, (since,)):
+                yield dict(row)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """None where nothing is in the file yet. Raises StateError, also for what fails within."""
     if not path.exists():
         raise _error(path, "there is no decision log yet; a proxy that routes writes one")
     try:
@@ -205,15 +235,12 @@ def find(path: Path, request: str | None) -> list[dict[str, Any]]:
         address = f"{path.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, timeout=BUSY_S, uri=True)) as connection:
             connection.row_factory = sqlite3.Row
-            ids = _ids(connection, request) if _is_ours(connection) else []
-            if len(ids) == 1:
-                every = "SELECT * FROM attempts WHERE request = ? ORDER BY attempt"
-                return [dict(row) for row in connection.execute(every, ids)]
+            yield connection if _is_ours(connection) else None
     except _FAILURES as error:
         damaged = _is_damage(error)
         problem = _UNSOUND if damaged else f"cannot be read ({_why(error)})"
     else:
-        problem = _not_one(ids, request)
+        return
     raise _error(path, problem)
 
 

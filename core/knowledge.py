@@ -13,7 +13,7 @@ from core import poller, scrub
 from core import state as states
 from core.errors import StateError, UsageError
 from core.explain import span
-from core.model import Headers, HttpRequest, HttpResponse, State
+from core.model import Abilities, Headers, HttpRequest, HttpResponse, State
 from core.poller import Job, Question, Subject
 from core.store import Store
 from core.transport import TIMEOUT_S, Send
@@ -181,13 +181,15 @@ class Knowledge:
         asked_at = self._clock()
         flow = provider.models(subject.base_url, next(iter(provider.paths)))
         try:
-            models = await _drive(flow, send, provider.authorize(subject.credential))
+            told = await _drive(flow, send, provider.authorize(subject.credential))
         except UsageError as error:
             self._lists_after[account.id] = asked_at + poller.MODELS_RETRY
             log.warning("limit-router: %s: %s", provider.name, error)
         else:
-            models = scrub.models(models, subject.credential.secret)
-            self.apply(states.ModelsRead(account, models, asked_at))
+            models = scrub.models(tuple(told), subject.credential.secret)
+            abilities = {it: told[it] for it in models if told[it] != Abilities()}
+            listed = models if provider.lists_all else None
+            self.apply(states.ModelsRead(account, listed, asked_at, abilities))
 
     async def _save_changes(self) -> None:
         while True:

@@ -303,6 +303,14 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Week:
+    """When use is usually made of the accounts, as learned."""
+
+    used_by: tuple[float, ...]
+    """What is used from Thursday 00:00 UTC, as the epoch was one, to each full hour: 169 of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """How candidates are compared."""
 
@@ -312,6 +320,9 @@ class Policy:
     metered_by_budget: bool = False
     """Pay-per-token accounts compete by the pace of their budget; else they come last."""
     schedule: Schedule | None = None
+    """The working hours that the user declares."""
+    week: Week | None = None
+    """The usual week, where none are declared: pace goes by what is usually used by now."""
     sticky: bool = True
     """A conversation's prompt cache is worth something."""
     pin: str | None = None
@@ -461,6 +472,20 @@ class StreamNote:
 
 
 @dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a model takes and can do at one provider. None is what is not said."""
+
+    context: int | None = None
+    """Tokens, of prompt and answer together."""
+    prompt: int | None = None
+    """Tokens of prompt alone, where that is a limit of its own."""
+    output: int | None = None
+    images: bool | None = None
+    tools: bool | None = None
+    thinking: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What a window was seen to lose to the units that passed between its readings."""
 
@@ -491,6 +516,8 @@ class AccountState:
     """Units of the answers that passed, ever growing: by provider model, then by writer.
 
     Each process that routes is a writer and counts alone, so that their sums can be merged."""
+    hours: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """The same units by hour (in UTC, counted from the epoch's), then by writer, of late."""
     costs: Mapping[str, Cost] = field(default_factory=dict)
     """What a unit costs of each window, as learned, by the window's name."""
     spent: Mapping[int, Mapping[str, Spend]] = field(default_factory=dict)
@@ -503,7 +530,9 @@ class AccountState:
     explored_at: float | None = None
     """When a session was last sent there for its answer to tell of limits that are not known."""
     models: tuple[str, ...] | None = None
-    """The provider's own list of what this account may use. None was never read."""
+    """The provider's own list of what this account may use. None was never read, or is not all."""
+    abilities: Mapping[str, Abilities] = field(default_factory=dict)
+    """What that list says of its models, by the provider's spelling."""
     models_at: float | None = None
 
     @property

@@ -1,7 +1,8 @@
 """What becomes of a request: forwarded, answered, or none of our business."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from core.continuity import REFUSES, Thinking
 from core.model import Account, Ask, Credential, Headers, HttpRequest, HttpResponse, Route
 from core.observe import Tap
 from core.provider import Provider
@@ -17,10 +18,11 @@ class Forward:
     credential: Credential
     provider: Provider
     sent_at: float
-    thinking_removed: int = 0
-    """Signed blocks of another account, which this one would refuse."""
+    thinking: Thinking = field(default_factory=Thinking)
     request_id: str = ""
     """By which the decision is found in the log."""
+    attempt: int = 1
+    """How often the request has been sent, with this time."""
 
     @property
     def authorization(self) -> Headers:
@@ -31,6 +33,14 @@ class Forward:
         """Whether the credential may go there: to the decided target and nowhere else."""
         return (scheme, host.lower(), port) == self.request.origin and path == self.request.path
 
+    def may_repeat(self, status: int) -> bool:
+        """Whether an answer must be read before it goes on: it may refuse what we can leave out.
+
+        Once, and only where thinking went along that was signed.
+        """
+        refusable = self.thinking.carried > 0 and bool(self.provider.thinking_refusals)
+        return status == REFUSES and refusable and self.attempt == 1
+
     @property
     def response_headers(self) -> Headers:
         """What tells the client where its request went."""
@@ -39,7 +49,7 @@ class Forward:
             ("x-limit-router-provider", chosen.provider),
             ("x-limit-router-model", chosen.provider_model.encode("ascii", "replace").decode()),
             ("x-limit-router-reason", self.route.reason),
-            ("x-limit-router-attempts", "1"),
+            ("x-limit-router-attempts", str(self.attempt)),
             ("x-limit-router-request", self.request_id),
         )
 

@@ -3,7 +3,7 @@
 import time
 from functools import lru_cache
 
-from core.config import Config
+from core.config import Config, ModelConfig
 from core.errors import RequestError
 from core.model import Ask, Mode, Policy, Schedule, Unknown
 from core.scalars import working_spans
@@ -14,20 +14,26 @@ def of(config: Config, ask: Ask, now: float) -> Policy:
 
     Raises RequestError where the client wants a provider that the model has not.
     """
-    model, policy = config.models[ask.model], config.policy
+    model = config.models[ask.model]
     if ask.pin is not None and ask.pin not in model.providers:
         known = ", ".join(model.providers)
         raise RequestError(
             400, f"x-limit-router-provider names none of this model's providers, which are {known}"
         )
-    weights = policy.mode if model.mode is None else model.mode
+    return by(config, model, ask.pin, now)
+
+
+def by(config: Config, model: ModelConfig | None, pin: str | None, now: float) -> Policy:
+    """The same for a model that may be in the configuration no more, and a pin that held once."""
+    policy, own = config.policy, None if model is None else model.mode
+    weights = policy.mode if own is None else own
     return Policy(
         weights={Mode(name): weight for name, weight in weights.items()},
         unknown=Unknown(policy.unknown),
         metered_by_budget=policy.metered == "by_budget",
         schedule=schedule(config, now),
         sticky=policy.stickiness == "session",
-        pin=ask.pin or model.pin,
+        pin=pin or (None if model is None else model.pin),
     )
 
 

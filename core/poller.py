@@ -30,7 +30,7 @@ class Subject:
 
     def has(self, question: Question) -> bool:
         if question is Question.MODELS:
-            return self.provider.models is not None
+            return self.provider.models is not None and self.provider.has_models(self.credential)
         provider = self.provider
         asks = provider.usage is not None and self.usage_url is not None
         return asks and provider.has_usage(self.credential)

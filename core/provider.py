@@ -5,10 +5,12 @@ A provider is a value. It sees no configuration, policy, state, HTTP client or c
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from urllib.parse import urlsplit
 
 from core.jsonspan import Node, Splice
 from core.model import (
+    Abilities,
     AccountKind,
     Ask,
     Credential,
@@ -28,8 +30,9 @@ type UsageFlow = Generator[HttpRequest, HttpResponse, Usage]
 
 Raises `UsageError` where the answer is not a reading."""
 
-type ModelsFlow = Generator[HttpRequest, HttpResponse, tuple[str, ...]]
-"""Likewise, for the provider's list of the models that this account may use on each wire."""
+type ModelsFlow = Generator[HttpRequest, HttpResponse, Mapping[str, Abilities]]
+"""Likewise, for the provider's list of the models that this account may use on each wire, and
+what it says of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,17 @@ class Changes:
     set_headers: Mapping[str, str | None] = field(default_factory=dict)
     """By lower-case name: a value replaces or adds the field, None removes it."""
     splices: tuple[Splice, ...] = ()
+
+
+class ThinkingRefusal(Enum):
+    """What a provider has against the thinking that is replayed to it (PROVIDERS D.0)."""
+
+    SIGNATURE = "signature"
+    """A block was signed by another account, or by nobody."""
+    CONVERSATION = "conversation"
+    """A block is bound to what stood before it, and that has changed: its own maker says so."""
+    LOOP = "loop"
+    """Manual thinking is on in a tool loop with an answer that was given without."""
 
 
 def no_changes(_: Outgoing) -> Changes:
@@ -123,6 +137,10 @@ class Provider:
     prepare: Callable[[Outgoing], Changes] = no_changes
     thinking_bound_to_model: bool = False
     """Whether one of its models refuses the signed thinking of another."""
+    thinking_refusals: Mapping[str, ThinkingRefusal] = field(default_factory=dict)
+    """What stands in a 400 that refuses replayed thinking, in lower case and without backticks.
+
+    The first that is found counts."""
     read_limits: Callable[[Headers, float], tuple[Window, ...]] = no_limits
     """Windows from the headers of an answer received at the given time. Never raises."""
     read_event: Callable[[Event, float], tuple[Window, ...]] = no_windows
@@ -140,6 +158,9 @@ class Provider:
     models: Callable[[str, Wire], ModelsFlow] | None = None
     """From the base URL."""
     models_interval_s: float = 86400.0
+    has_models: Callable[[Credential], bool] = lambda _: True
+    lists_all: bool = True
+    """Whether a model that is not in the list cannot be used."""
 
 
 def get(url: str, headers: Headers) -> HttpRequest:

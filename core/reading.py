@@ -17,6 +17,8 @@ from core.model import Headers, HttpResponse
 
 LATEST = 253402300799.0
 """9999-12-31: what lies beyond is no time."""
+MOST = 2.0**53
+"""Beyond it a float is no exact count any more."""
 _NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -34,6 +36,16 @@ def number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return figure if isfinite(figure) else None
+
+
+def count(value: object) -> int | None:
+    """A limit. 0 is what a field without one holds."""
+    figure = number(value)
+    return int(figure) if figure is not None and 1.0 <= figure <= MOST else None
+
+
+def flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def moment(value: object) -> float | None:

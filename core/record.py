@@ -106,6 +106,8 @@ class Attempt:
     standing: Standing | None
     """What the conversation had with the account that served it last."""
     end: End
+    pin: str | None = None
+    """The provider that the client wanted, and no other."""
 
 
 def columns(event: Event) -> dict[str, Any]:
@@ -132,6 +134,8 @@ def _decided(event: Decided) -> dict[str, Any]:
     kept = {
         # Of what a client says by itself only what is no text.
         "ask": {it.name: value for it in fields(ask) if _is_figure(value := getattr(ask, it.name))},
+        # It too is the client's text, unless it is a provider's id.
+        "pin": next((it for it in _providers(explanation) if it == ask.pin), None),
         "standing": event.standing,
         "decision": told,
         "chosen": place.index(True) if True in place else None,
@@ -148,6 +152,10 @@ def _decided(event: Decided) -> dict[str, Any]:
         "reason": plain(explanation.reason),
         "decision": msgspec.json.encode(plain(kept)).decode(),
     }
+
+
+def _providers(explanation: Explanation) -> list[str]:
+    return [verdict.candidate.provider for verdict in explanation.verdicts]
 
 
 def _names(decision: Decision) -> list[str]:
@@ -197,6 +205,7 @@ def attempt(row: Columns) -> Attempt:
         flags=rebuilt(dict[str, Any], kept.get("ask")),
         standing=None if standing is None else rebuilt(Standing, standing),
         end=_end(row),
+        pin=rebuilt(str, kept.get("pin")) or None,
     )
 
 

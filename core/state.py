@@ -1,11 +1,12 @@
 """What is known, and how an event changes it. Pure: no clock, no I/O."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from core import budget, estimate
+from core import budget, demand, estimate
 from core.model import (
+    Abilities,
     Account,
     AccountState,
     Cost,
@@ -83,8 +84,10 @@ class ModelsRead:
     """The provider's model list was read."""
 
     account: Account
-    models: tuple[str, ...]
+    models: tuple[str, ...] | None
+    """None is a list that may lack what the account may use."""
     at: float
+    abilities: Mapping[str, Abilities] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +133,15 @@ def apply(state: State, event: Event) -> State:
         case RequestSent(at=at):
             known = replace(known, in_flight=(*known.in_flight, at))
         case RequestEnded(model=model, tokens=tokens, sent_at=sent_at, writer=writer) as ended:
-            known = _passed(known, model, estimate.units(tokens), sent_at, writer)
+            units = estimate.units(tokens)
+            known = _passed(known, model, units, sent_at, writer)
             spent = budget.charged(known.spent, ended.spend, ended.at, writer)
-            known = replace(known, spent=spent)
+            hours = demand.counted(known.hours, units, ended.at, writer)
+            known = replace(known, spent=spent, hours=hours)
         case Explored(at=at):
             known = replace(known, explored_at=at)
-        case ModelsRead(models=models, at=at):
-            known = replace(known, models=models, models_at=at)
+        case ModelsRead(models=models, at=at, abilities=abilities):
+            known = replace(known, models=models, abilities=abilities, models_at=at)
         case _:
             assert_never(event)
     return State({**state.accounts, event.account.id: known})
@@ -164,9 +169,11 @@ def _merge_account(ours: AccountState, theirs: AccountState) -> AccountState:
         error=polled.error,
         limited_until=polled.limited_until,
         models=listed.models,
+        abilities=listed.abilities,
         models_at=listed.models_at,
         read_at=read_at,
         metered=_most(ours.metered, theirs.metered),
+        hours=_most(ours.hours, theirs.hours),
         costs=_newest_costs(theirs.costs, ours.costs),
         spent=budget.merged(ours.spent, theirs.spent),
         told_spend=_newest_told(ours.told_spend, theirs.told_spend),
@@ -221,16 +228,16 @@ def _later(one: float | None, other: float | None) -> float | None:
     return max((at for at in (one, other) if at is not None), default=None)
 
 
-def _most(ours: Meter, theirs: Meter) -> Meter:
+def _most[K](
+    ours: Mapping[K, Mapping[str, float]], theirs: Mapping[K, Mapping[str, float]]
+) -> Mapping[K, Mapping[str, float]]:
     """Each writer's count where it is furthest: they only grow."""
     return {
-        model: {
-            writer: max(
-                ours.get(model, {}).get(writer, 0.0), theirs.get(model, {}).get(writer, 0.0)
-            )
-            for writer in {**theirs.get(model, {}), **ours.get(model, {})}
+        key: {
+            writer: max(ours.get(key, {}).get(writer, 0.0), theirs.get(key, {}).get(writer, 0.0))
+            for writer in {**theirs.get(key, {}), **ours.get(key, {})}
         }
-        for model in {**theirs, **ours}
+        for key in {**theirs, **ours}
     }
 
 

@@ -14,10 +14,20 @@ from typing import Annotated, Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
-from core import budget
+from core import budget, demand
 from core.errors import StateError
-from core.model import AccountState, Cost, Period, Source, Spend, State, ToldSpend, Window
-from core.reading import DAY
+from core.model import (
+    Abilities,
+    AccountState,
+    Cost,
+    Period,
+    Source,
+    Spend,
+    State,
+    ToldSpend,
+    Window,
+)
+from core.reading import DAY, HOUR
 from core.state import merge
 
 FILE_NAME = "state.json"
@@ -42,6 +52,8 @@ def _moment(value: Any) -> Any:
 type _Time = Annotated[FiniteFloat, Field(ge=0, le=_LAST_MOMENT)]
 type _Count = Annotated[FiniteFloat, Field(ge=0)]
 type _Day = Annotated[int, Field(ge=0, le=_LAST_MOMENT // DAY)]
+type _Hour = Annotated[int, Field(ge=0, le=_LAST_MOMENT // HOUR)]
+type _Tokens = Annotated[int, Field(ge=1)] | None
 type _Moment = Annotated[FiniteFloat | None, BeforeValidator(_moment)]
 
 
@@ -78,6 +90,15 @@ class _Told(_Part):
     counted: dict[Period, _Spend] = Field(default_factory=dict)
 
 
+class _Abilities(_Part):
+    context: _Tokens = None
+    prompt: _Tokens = None
+    output: _Tokens = None
+    images: bool | None = None
+    tools: bool | None = None
+    thinking: bool | None = None
+
+
 class _Account(_Part):
     windows: dict[str, _Window] = Field(default_factory=dict)
     plan: str | None = None
@@ -87,10 +108,12 @@ class _Account(_Part):
     error: str | None = None
     limited_until: _Moment = None
     models: tuple[str, ...] | None = None
+    abilities: dict[str, _Abilities] = Field(default_factory=dict)
     models_at: _Moment = None
     read_at: _Moment = None
     explored_at: _Moment = None
     metered: dict[str, dict[str, _Count]] = Field(default_factory=dict)
+    hours: dict[_Hour, dict[str, _Count]] = Field(default_factory=dict)
     costs: dict[str, _Cost] = Field(default_factory=dict)
     spent: dict[_Day, dict[str, _Spend]] = Field(default_factory=dict)
     told_spend: _Told | None = None
@@ -263,8 +286,9 @@ def _account(known: _Account) -> AccountState:
         for day, writers in known.spent.items()
     }
     told = None if known.told_spend is None else _told(known.told_spend)
+    able = {name: Abilities(**dict(it)) for name, it in known.abilities.items()}
     nouns = {"windows": windows, "costs": costs, "spent": spent, "told_spend": told}
-    return AccountState(**{**dict(known), **nouns})
+    return AccountState(**{**dict(known), **nouns, "abilities": able})
 
 
 def _spend(spend: _Spend) -> Spend:
@@ -309,4 +333,4 @@ def _without_future(known: AccountState, now: float) -> AccountState:
     if told is not None and told.at > latest:
         known = replace(known, told_spend=None)
     spent = {day: by for day, by in budget.kept(known.spent, now).items() if day * DAY <= latest}
-    return replace(known, spent=spent)
+    return replace(known, spent=spent, hours=demand.kept(known.hours, latest))

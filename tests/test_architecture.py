@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
                 "reading",
                 "pace",
                 "worktime",
+                "demand",
                 "estimate",
                 "scrub",
                 "sse",
@@ -67,6 +68,7 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
                 "policies",
                 "speeds",
                 "plan",
+                "dispatch",
                 "accounts",
                 "refresh",
                 "record",
@@ -82,7 +84,7 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({""}),),
     (frozenset({"report", "report_why"}),),
     (frozenset({"evaluation"}),),
-    (frozenset({"inspection", "why"}),),
+    (frozenset({"inspection", "replay", "why"}),),
     (frozenset({"cli", "demo"}),),
 )
 """The package itself is the empty name. The simulator stands beside all of this."""

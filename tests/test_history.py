@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,46 @@ def test_a_decision_comes_back_as_it_was(tmp_path: Path) -> None:
     assert found.end == record.End(
         200, NOW + 1, NOW + 1.5, NOW + 2, True, None, Tokens(10, 20, 30, None), 0.25
     )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pin"), [("anthropic", "anthropic"), ("RAW words", None), (None, None)]
+)
+def test_the_provider_that_a_client_wants_is_kept_if_it_is_one(
+    tmp_path: Path, wanted: str | None, pin: str | None
+) -> None:
+    history = History(tmp_path)
+    history.decided(replace(ASK, pin=wanted), ROUTE, None, NOW)
+    history.close()
+    assert [it.pin for it in kept(tmp_path)] == [pin]
+    assert "RAW" not in rows(tmp_path)[0]["decision"]
+
+
+@pytest.mark.parametrize("value", ["5", "[]", "null", '""'])
+def test_a_pin_that_is_none_is_none(tmp_path: Path, value: str) -> None:
+    history = History(tmp_path)
+    decided(history)
+    history.close()
+    [row] = rows(tmp_path)
+    pinned = json.dumps(json.loads(row["decision"]) | {"pin": json.loads(value)})
+    assert record.attempt(row | {"decision": pinned}).pin is None
+
+
+def test_rows_are_read_in_the_order_of_the_requests(tmp_path: Path) -> None:
+    file = HistoryFile(tmp_path)
+    assert find_all(tmp_path, 0.0) == (0, [])
+    file.write([begun("c", NOW + 2), begun("b", NOW, 2), begun("b", NOW), begun("a", NOW - 1)], NOW)
+    file.close()
+    assert find_all(tmp_path, 0.0) == (4, [("a", 1), ("b", 1), ("b", 2), ("c", 1)])
+    assert find_all(tmp_path, NOW) == (3, [("b", 1), ("b", 2), ("c", 1)])
+    assert find_all(tmp_path, NOW + 3) == (0, [])
+
+
+def find_all(folder: Path, since: float) -> tuple[int, list[tuple[str, int]]]:
+    path = folder / FILE_NAME
+    path.touch()
+    found = [(row["request"], row["attempt"]) for row in historyfile.every(path, since)]
+    return historyfile.count(path, since), found
 
 
 def test_that_nobody_could_serve_is_kept_with_what_we_answered(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from core import providers
 from core.errors import StateError, UsageError
 from core.knowledge import LONGEST_NAP_S, Knowledge
 from core.model import (
+    Abilities,
     Account,
     AccountKind,
     AccountState,
@@ -33,6 +34,7 @@ from core.store import Store
 NOW = 1_783_000_000.0
 TOKEN = "SECRET-TOKEN"
 CLAUDE_USAGE, SEAT_USAGE, SEAT_MODELS = "/api/oauth/usage", "/copilot_internal/user", "/models"
+KEY_MODELS = "/v1/models?limit=1000"
 ANSWERS: dict[str, object] = {
     CLAUDE_USAGE: {"five_hour": {"utilization": 40, "resets_at": "2026-07-03T00:30:00Z"}},
     SEAT_USAGE: {
@@ -266,6 +268,36 @@ def test_a_model_list_that_fails_is_left_alone_for_an_hour(
     asyncio.run(main())
     assert caplog.messages == ["limit-router: GitHub Copilot: no list"] * 2
     assert held.state.of(SEAT.account).models is None
+
+
+def test_what_a_list_says_of_its_models_is_kept_without_the_credential(tmp_path: Path) -> None:
+    there = Providers()
+    entry = {
+        "supported_endpoints": ["/v1/messages"],
+        "capabilities": {"limits": {"max_output_tokens": 32_000}},
+    }
+    silent = {"id": "silent", "supported_endpoints": ["/v1/messages"]}
+    entries = [entry | {"id": "m"}, silent, entry | {"id": f"x-{TOKEN}"}]
+    there.answers[SEAT_MODELS] = {"data": entries}
+    held = knowledge(tmp_path)
+    running(held, there)
+    known = Store(tmp_path).load().of(SEAT.account)
+    assert known == held.state.of(SEAT.account)
+    assert known.models == ("m", "silent")
+    assert known.abilities == {"m": Abilities(output=32_000)}
+
+
+def test_a_list_that_is_not_all_leaves_open_what_there_is(tmp_path: Path) -> None:
+    there, held = Providers(), knowledge(tmp_path)
+    there.answers[KEY_MODELS] = {"data": [{"id": "m-20260101", "max_tokens": 64_000}]}
+    credential = replace(CLAUDE.credential, type=CredentialType.API)
+    key = replace(CLAUDE, credential=credential)
+    asyncio.run(held.poll(lambda: [key], there.send))
+    assert there.asked == [KEY_MODELS]
+    known = held.state.of(key.account)
+    assert (known.models, known.models_at) == (None, NOW)
+    told = Abilities(output=64_000)
+    assert known.abilities == {"m-20260101": told, "m": told}
 
 
 def test_what_falls_due_later_is_asked_in_the_background(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ CLAUDE, SEAT, KEY = (
     subject("anthropic", CredentialType.API),
 )
 CLAUDE_USAGE = Job(CLAUDE, Question.USAGE)
+KEY_MODELS = Job(KEY, Question.MODELS)
 SEAT_USAGE, SEAT_MODELS = Job(SEAT, Question.USAGE), Job(SEAT, Question.MODELS)
 
 
@@ -51,7 +52,7 @@ SEAT_USAGE, SEAT_MODELS = Job(SEAT, Question.USAGE), Job(SEAT, Question.MODELS)
     [
         (CLAUDE, {Question.USAGE}),
         (SEAT, {Question.USAGE, Question.MODELS}),
-        (KEY, set()),
+        (KEY, {Question.MODELS}),
         (replace(CLAUDE, usage_url=None), set()),
         (replace(CLAUDE, provider=replace(ANTHROPIC, usage=None)), set()),
         (replace(SEAT, provider=replace(COPILOT, models=None)), {Question.USAGE}),
@@ -101,7 +102,11 @@ DUE = {
 @pytest.mark.parametrize("case", DUE)
 def test_what_is_due_and_when(case: str) -> None:
     state, lists_after, expected = DUE[case]
-    assert schedule([CLAUDE, SEAT, KEY], state, lists_after) == expected
+    assert schedule([CLAUDE, SEAT], state, lists_after) == expected
+
+
+def test_a_key_is_asked_for_its_models_alone() -> None:
+    assert schedule([KEY], known(), {}) == [(0.0, KEY_MODELS)]
 
 
 def test_without_accounts_nothing_is_due() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.model import Account, AccountKind, AccountState, Source, State, Usage, Window
+from core.model import Abilities, Account, AccountKind, AccountState, Source, State, Usage, Window
 from core.state import Event, LimitsSeen, ModelsRead, UsageFailed, UsageRead, apply, merge
 
 ME = Account("example", "0123456789ab", AccountKind.SUBSCRIPTION)
@@ -110,6 +110,14 @@ def test_a_model_list() -> None:
     assert known == AccountState(models=(), models_at=2)
 
 
+def test_a_model_list_with_what_it_says_of_its_models() -> None:
+    told = {"a": Abilities(output=32_000)}
+    known = after(ModelsRead(ME, ("a", "b"), at=1, abilities=told))
+    assert known == AccountState(models=("a", "b"), models_at=1, abilities=told)
+    assert after(ModelsRead(ME, None, at=1, abilities=told)).models is None
+    assert after(ModelsRead(ME, ("a",), 1, told), ModelsRead(ME, ("a",), 2)).abilities == {}
+
+
 # Two views of one account
 
 
@@ -147,6 +155,14 @@ def test_a_model_list_is_the_last_one_read() -> None:
     never = knowing(polled_at=9)
     assert merged(old, new).models == merged(new, old).models == ("b",)
     assert merged(old, never).models == merged(never, old).models == ("a",)
+
+
+def test_what_a_list_says_goes_with_the_list() -> None:
+    told = {"a": Abilities(images=True)}
+    old, new = knowing(abilities=told, models_at=1), knowing(models=("a",), models_at=2)
+    never = knowing(polled_at=9)
+    assert merged(old, new).abilities == merged(new, old).abilities == {}
+    assert merged(old, never).abilities == merged(never, old).abilities == told
 
 
 _MOMENT = st.integers(0, 5).map(float)

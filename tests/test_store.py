@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 
 from core import store as store_module
 from core.errors import StateError
-from core.model import AccountState, Cost, Period, Source, Spend, State, ToldSpend, Window
+from core.model import (
+    Abilities,
+    AccountState,
+    Cost,
+    Period,
+    Source,
+    Spend,
+    State,
+    ToldSpend,
+    Window,
+)
 from core.store import Store
 
 NOW = 1_790_000_000.0
@@ -48,6 +58,10 @@ FULL = State(
             failures=2,
             error="it said 503",
             models=("claude-sonnet-4.5",),
+            abilities={
+                "claude-sonnet-4.5": Abilities(200_000, 168_000, 32_000, True, False),
+                "m": Abilities(thinking=True),
+            },
             models_at=NOW - 7,
             read_at=NOW - 5,
             metered={"claude-sonnet-4.5": {"0": 12.5, "1": 3.0}},
@@ -114,6 +128,7 @@ def test_the_format(tmp_path: Path) -> None:
                 "error": None,
                 "limited_until": None,
                 "models": None,
+                "abilities": {},
                 "models_at": None,
                 "read_at": None,
                 "explored_at": None,
@@ -467,6 +482,14 @@ _PERIODS = st.sampled_from(["day", "week", "month"]) | st.text(max_size=3)
 _SPENDS = st.fixed_dictionaries(
     {}, optional={"usd": _NUMBERS, "unpriced": st.dictionaries(st.text(), _NUMBERS)}
 )
+_ABILITIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "context": st.integers() | st.none(),
+        "output": _NUMBERS,
+        "images": st.booleans() | st.none() | st.text(max_size=3),
+    },
+)
 _ACCOUNTS = st.fixed_dictionaries(
     {},
     optional={
@@ -476,6 +499,7 @@ _ACCOUNTS = st.fixed_dictionaries(
         "poll_after": _NUMBERS,
         "failures": _NUMBERS,
         "models": st.lists(st.text()),
+        "abilities": st.dictionaries(st.text(), _ABILITIES),
         "models_at": _NUMBERS,
         "spent": st.dictionaries(_DAYS, st.dictionaries(st.text(), _SPENDS)),
         "told_spend": st.fixed_dictionaries(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from core.model import (
+    Abilities,
     AccountKind,
     Credential,
     CredentialType,
@@ -19,15 +20,17 @@ from core.oauth import as_json, granted, renewed
 from core.provider import (
     Changes,
     Endpoints,
+    ModelsFlow,
     Outgoing,
     Provider,
     RefreshFlow,
+    ThinkingRefusal,
     UsageFlow,
     get,
     header,
     header_list,
 )
-from core.reading import epoch, json_object, label, mapping, moment, number, sequence
+from core.reading import count, epoch, flag, json_object, label, mapping, moment, number, sequence
 
 OAUTH_BETA = "oauth-2025-04-20"
 VERSION = "2023-06-01"
@@ -58,6 +61,13 @@ PREFIX = "anthropic-ratelimit-unified-"
 TOKEN_URL = "https://platform.claude.com/v1/oauth/token"  # noqa: S105 - an address
 CLIENT_ID = "9d1c250a-e61b-44d9-88ed-5944d1962f5e"
 """A refresh token works for the client alone that it was issued to."""
+THINKING_REFUSALS: Mapping[str, ThinkingRefusal] = {
+    # The longer text of a signature first: the shorter one is its beginning.
+    "block is bound to a different conversation": ThinkingRefusal.CONVERSATION,
+    "invalid signature in thinking block": ThinkingRefusal.SIGNATURE,
+    "invalid data in redacted_thinking block": ThinkingRefusal.SIGNATURE,
+    "expected thinking or redacted_thinking, but found": ThinkingRefusal.LOOP,
+}
 
 
 def _authorize(credential: Credential) -> Headers:
@@ -158,6 +168,36 @@ def _refresh(url: str, refresh: Secret, now: float) -> RefreshFlow:
     return renewed(granted((yield as_json(url, fields)), {"invalid_grant"}), now)
 
 
+def _models(base_url: str, _wire: Wire) -> ModelsFlow:
+    request = get(
+        f"{base_url}/v1/models?limit=1000",
+        (("accept", "application/json"), ("anthropic-version", VERSION)),
+    )
+    body = json_object((yield request), "the model list")
+    found: dict[str, Abilities] = {}
+    for entry in map(mapping, sequence(body.get("data"))):
+        name = label(entry.get("id"))
+        if name is not None:
+            found[name] = _abilities(entry)
+    # Snapshots may stand there alone, the newest first; their models' names are used as well.
+    for name, abilities in list(found.items()):
+        found.setdefault(_SNAPSHOT.sub("", name), abilities)
+    return found
+
+
+_SNAPSHOT = re.compile(r"-\d{8}\Z")
+
+
+def _abilities(entry: Mapping[str, object]) -> Abilities:
+    """Any of these may be null. `max_input_tokens` is left out: a beta takes five times as much."""
+    capabilities = mapping(entry.get("capabilities"))
+    return Abilities(
+        output=count(entry.get("max_tokens")),
+        images=flag(mapping(capabilities.get("image_input")).get("supported")),
+        thinking=flag(mapping(capabilities.get("thinking")).get("supported")),
+    )
+
+
 def _scoped_limit(limit: Mapping[str, object], now: float) -> Window | None:
     """A per-model week. Since July 2026 they stand in `limits` alone."""
     used = number(limit.get("percent"))
@@ -197,9 +237,15 @@ PROVIDER = Provider(
     # OpenCode's names are Anthropic's own.
     model_id=lambda model: model,
     prepare=_prepare,
+    thinking_refusals=THINKING_REFUSALS,
     read_limits=_read_limits,
     usage=_usage,
     refresh=_refresh,
     token_url=TOKEN_URL,
     has_usage=lambda credential: credential.type is CredentialType.OAUTH,
+    models=_models,
+    # Whether it answers sign-ins is not known.
+    has_models=lambda credential: credential.type is CredentialType.API,
+    # It leaves out names that resolve on use.
+    lists_all=False,
 )

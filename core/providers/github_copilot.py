@@ -1,12 +1,13 @@
 """GitHub Copilot, on the Anthropic Messages wire. PROVIDERS A.2, B.2, D.2, F.2."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qs, unquote
 
 from core.errors import UsageError
 from core.jsonspan import Node, Splice, spelled
 from core.model import (
+    Abilities,
     AccountKind,
     Ask,
     Credential,
@@ -23,14 +24,17 @@ from core.provider import (
     ModelsFlow,
     Outgoing,
     Provider,
+    ThinkingRefusal,
     UsageFlow,
     get,
     header,
     header_list,
 )
 from core.reading import (
+    count,
     epoch,
     event_object,
+    flag,
     json_object,
     label,
     mapping,
@@ -87,6 +91,15 @@ PLACEHOLDER_TOOL = (
 )
 _SCOPE = spelled("scope")
 _DIALECT = spelled("$schema")
+
+# The words of the Claude that is behind it, in whichever of Copilot's envelopes.
+THINKING_REFUSALS: Mapping[str, ThinkingRefusal] = {
+    # The longer text of a signature first: the shorter one is its beginning.
+    "block is bound to a different conversation": ThinkingRefusal.CONVERSATION,
+    "invalid signature in thinking block": ThinkingRefusal.SIGNATURE,
+    "invalid data in redacted_thinking block": ThinkingRefusal.SIGNATURE,
+    "expected thinking or redacted_thinking, but found": ThinkingRefusal.LOOP,
+}
 
 SNAPSHOTS = ("premium_interactions", "premium_models")
 STREAMED = "copilot_quota_snapshots"
@@ -303,8 +316,26 @@ def _models(base_url: str, _wire: Wire) -> ModelsFlow:
         # Not the same as a list of nothing: that would bench the account for a day.
         raise UsageError("the model list answered an object without a list")
     usable = [entry for entry in map(mapping, data) if _serves_messages(entry)]
-    named = (label(entry.get("id")) for entry in usable)
-    return tuple(name for name in named if name is not None)
+    named = [(label(entry.get("id")), _abilities(entry)) for entry in usable]
+    return {name: abilities for name, abilities in named if name is not None}
+
+
+def _abilities(entry: dict[str, object]) -> Abilities:
+    """That a field about thinking is missing says nothing: older entries have none."""
+    told = mapping(entry.get("capabilities"))
+    limits, supports = mapping(told.get("limits")), mapping(told.get("supports"))
+    thinks = supports.get("adaptive_thinking") is True or count(supports.get(_BUDGET))
+    return Abilities(
+        context=count(limits.get("max_context_window_tokens")),
+        prompt=count(limits.get("max_prompt_tokens")),
+        output=count(limits.get("max_output_tokens")),
+        images=flag(supports.get("vision")),
+        tools=flag(supports.get("tool_calls")),
+        thinking=True if thinks else None,
+    )
+
+
+_BUDGET = "max_thinking_budget"
 
 
 def _serves_messages(entry: dict[str, object]) -> bool:
@@ -330,6 +361,7 @@ PROVIDER = Provider(
     unfit=_unfit,
     prepare=_prepare,
     thinking_bound_to_model=True,
+    thinking_refusals=THINKING_REFUSALS,
     read_limits=_read_limits,
     read_event=_read_event,
     usage=_usage,

@@ -70,10 +70,11 @@ def compose(speaker: Speaker, question: Question) -> Json:
 
 def _say(speaker: Speaker, body: Json, conversation: list[Turn]) -> Json:
     last = conversation[-1]
-    if results := last.of_type("tool_result"):
-        return {"type": "text", "text": f"Tool said: {_told(results[-1].value)[:_TOLD]}"}
+    # First, so that words beside a tool's result lead on to the next call of the loop.
     call = _asked_call(last, [tool.get("name") for tool in body.get("tools", [])])
     if call is None:
+        if results := last.of_type("tool_result"):
+            return {"type": "text", "text": f"Tool said: {_told(results[-1].value)[:_TOLD]}"}
         return {"type": "text", "text": f"Served by {speaker.provider} as {body['model']}. "}
     name, arguments = call
     use = f"toolu_{speaker.id_prefix}{secrets.token_hex(12)}"

@@ -1,4 +1,4 @@
-"""api.anthropic.com: Messages for API keys and subscriptions, and a subscription's usage."""
+"""api.anthropic.com: Messages for API keys and subscriptions, a subscription's usage, a key's models."""
 
 import hmac
 import re
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from core.simulator.answers import Question, Speaker
 from core.simulator.binding import Hand, check_replay, unchecked
 from core.simulator.body import refuse, turns
-from core.simulator.claude import ANTHROPIC_MODELS
+from core.simulator.claude import ANTHROPIC_MODELS, anthropic_models
 from core.simulator.exchange import Answer, Fields, Json, Kind, Received, Refusal, json_answer
 from core.simulator.inference import (
     Rules,
@@ -69,6 +69,8 @@ class Anthropic:
                 return "inference"
             case "/api/oauth/usage":
                 return "usage"
+            case "/v1/models":
+                return "models"
         return "other"
 
     def answer(self, received: Received) -> Answer:
@@ -85,6 +87,8 @@ class Anthropic:
                 return self._infer(received, headers)
             case "GET", "/api/oauth/usage":
                 return self._usage(received)
+            case "GET", "/v1/models":
+                return self._models(received, headers)
         raise Refusal(404, "Not found")
 
     def _infer(self, received: Received, headers: Fields) -> Answer:
@@ -153,7 +157,21 @@ class Anthropic:
         self.world.polls[ANTHROPIC] = now
         return json_answer(200, _usage_body(self.world.meters(ANTHROPIC)))
 
+    def _models(self, received: Received, headers: Fields) -> Answer:
+        """A page of the list. That a sign-in is answered is not known, so it is not."""
+        if not _same(received.header("x-api-key"), self.world.tokens[ANTHROPIC_KEY]):
+            raise Refusal(401, "invalid x-api-key")
+        _betas(received)
+        limit = received.query.get("limit", "20")
+        if not limit.isdecimal() or not 1 <= int(limit) <= _MOST_LISTED:
+            refuse(f"limit: Input should be between 1 and {_MOST_LISTED}")
+        listed = anthropic_models()
+        page = listed[: int(limit)]
+        told = {"has_more": page != listed, "first_id": page[0]["id"], "last_id": page[-1]["id"]}
+        return json_answer(200, {"data": page} | told, headers)
 
+
+_MOST_LISTED = 1000
 _VERSIONS = frozenset({"2023-06-01", "2026-10-21"})
 """The one that is documented, and the one that the official SDK sends since its version 2."""
 

@@ -1,4 +1,4 @@
-"""The Claude models of both providers: their ids, their versions and Copilot's list of them."""
+"""The Claude models of both providers: their ids, their versions and both lists of them."""
 
 import re
 from collections.abc import Mapping
@@ -44,6 +44,35 @@ def dotted_version(model: str) -> Version:
     """The version in an id of Copilot's spelling; one without any counts as old."""
     found = _DOTTED.search(model)
     return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
+
+
+def anthropic_models() -> list[Json]:
+    """Anthropic's list, the newest first: a model that has a snapshot stands there as that alone."""
+    dated = {_DATED.sub("", it) for it in ANTHROPIC_MODELS if _DATED.search(it)}
+    ids = sorted(ANTHROPIC_MODELS, key=lambda it: ANTHROPIC_MODELS[it], reverse=True)
+    return [_described(it) for it in ids if it not in dated]
+
+
+def _described(model: str) -> Json:
+    adaptive = ANTHROPIC_MODELS[model] >= (4, 6)
+    able = ("batch", "citations", "code_execution", "context_management", "image_input")
+    levels = {it: {"supported": adaptive} for it in ("low", "medium", "high", "max")}
+    return {
+        "type": "model",
+        "id": model,
+        "display_name": _DATED.sub("", model).replace("-", " ").title(),
+        "created_at": "2025-09-29T00:00:00Z",
+        "max_input_tokens": 200_000,
+        "max_tokens": 64_000,
+        "capabilities": {
+            **{it: {"supported": True} for it in (*able, "pdf_input", "structured_outputs")},
+            "effort": {"supported": adaptive, **levels},
+            "thinking": {
+                "supported": True,
+                "types": {"adaptive": {"supported": adaptive}, "enabled": {"supported": True}},
+            },
+        },
+    }
 
 
 def copilot_models() -> list[Json]:

@@ -95,6 +95,23 @@ def answered_call(message: dict[str, Any] | None) -> str | None:
     return None
 
 
+def pending_calls(body: Node) -> tuple[str, ...]:
+    """The ids of the tool calls whose results the conversation ends in.
+
+    Messages of the user in a row count as one, as in `pending_loop`; the others are not decoded.
+    """
+    messages = body.get("messages")
+    calls: list[str] = []
+    for item in reversed(messages.items() if messages is not None else []):
+        message = item.decode()
+        if not isinstance(message, dict) or message.get("role") != "user":
+            break
+        results = (block for block in blocks(message) if block.get("type") == "tool_result")
+        ids = (_text(block, "tool_use_id") for block in results)
+        calls += [call for call in ids if call is not None]
+    return tuple(calls)
+
+
 def made_calls(message: dict[str, Any]) -> tuple[str, ...]:
     """The ids of the tool calls in a whole answer."""
     ids = (_text(block, "id") for block in blocks(message) if block.get("type") == "tool_use")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mitmproxy.connection import Client, ConnectionState, Server
+from mitmproxy.connection import Client, Connection, ConnectionState, Server
 from mitmproxy.http import HTTPFlow
 from mitmproxy.options import Options
 from mitmproxy.proxy import commands, events
@@ -29,9 +29,16 @@ class Driver:
     """Errors of the next attempts to connect."""
     on_open: Callable[[], None] = lambda: None
     """What happens while a connection is made."""
+    slow: bool = False
+    """Whether a connection is made only when `opened` is called."""
     did: list[tuple[Any, ...]] = field(default_factory=list)
     flows: list[HTTPFlow] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
+    wire: list[tuple[Connection, bytes]] = field(default_factory=list)
+    """What was sent, and to whom."""
+    timers: list[commands.RequestWakeup] = field(default_factory=list)
+    """That were asked for and have not run out."""
+    opening: list[commands.OpenConnection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.client = Client(
@@ -51,8 +58,9 @@ class Driver:
     def client_sends(self, data: bytes) -> None:
         self._give(events.DataReceived(self.client, data))
 
-    def server_sends(self, data: bytes) -> None:
-        self._give(events.DataReceived(self.server, data))
+    def server_sends(self, data: bytes, server: Server | None = None) -> None:
+        """The latest one, unless another is named."""
+        self._give(events.DataReceived(server or self.server, data))
 
     def client_closes(self) -> None:
         self.client.state &= ~ConnectionState.CAN_READ
@@ -62,9 +70,23 @@ class Driver:
         self.server.state &= ~ConnectionState.CAN_READ
         self._give(events.ConnectionClosed(self.server))
 
+    def time_passes(self) -> None:
+        """All timers run out."""
+        timers, self.timers = self.timers, []
+        for timer in timers:
+            self._give(events.Wakeup(timer))
+
+    def opened(self) -> None:
+        """The slow connection is made."""
+        command = self.opening.pop()
+        self._give(self._open(command, command.connection))
+
     def sent(self, who: str) -> bytes:
         """All that the layer has sent to the `client`, or to all of the `server`s."""
         return b"".join(it[2] for it in self.did if it[:2] == ("send", who))
+
+    def sent_to(self, server: Server) -> bytes:
+        return b"".join(data for to, data in self.wire if to is server)
 
     def hooked(self) -> list[str]:
         return [it[1] for it in self.did if it[0] == "hook"]
@@ -79,10 +101,15 @@ class Driver:
 
     def _do(self, command: commands.Command) -> events.Event | None:
         match command:
+            case commands.OpenConnection() if self.slow:
+                self.opening.append(command)
             case commands.OpenConnection(connection=connection):
                 return self._open(command, connection)
+            case commands.RequestWakeup():
+                self.timers.append(command)
             case commands.SendData(connection=connection, data=data):
                 self.did.append(("send", self._name(connection), data))
+                self.wire.append((connection, data))
             case commands.CloseConnection(connection=connection):
                 connection.state = ConnectionState.CLOSED
                 self.did.append(("close", self._name(connection)))

@@ -145,7 +145,8 @@ def test_a_routed_flow(router, flows):
     assert flow.comment.startswith("github-copilot claude-sonnet-4.5: ")
     assert flow.marked
     assert flow.metadata["limit_router.provider"] == "github-copilot"
-    assert all(isinstance(it, str) for it in flow.metadata.values())
+    assert all(isinstance(it, str | int) for it in flow.metadata.values())
+    assert flow.metadata["limit_router.attempts"] == 1
     assert flows.get(flow.id).original.host == "limit-router.invalid"
     told = repr(flow.get_state()) + repr(flows.get(flow.id))
     assert "HIDDEN" not in told

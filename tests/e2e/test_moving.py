@@ -1,75 +1,13 @@
 """A conversation with signed thinking that moves: each provider refuses the other's signatures."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from mitm import VIRTUAL, Routing, until
+from conversation import CALL, say, spent, tool_said
+from mitm import until
 
-from core.simulator import Fault, Simulator
-
-MANUAL = {"type": "enabled", "budget_tokens": 1024}
-BETA = "thinking-binding-controls-2026-08-01"
-TOOL = {"name": "look", "input_schema": {"type": "object"}}
-
-
-def say(
-    routing: Routing, messages: list[Any], text: Any, *, stream: bool, **more: Any
-) -> dict[str, Any]:
-    """Ask, as a client does that replays all it was ever answered; returns what the answer is."""
-    messages.append({"role": "user", "content": text})
-    body = {
-        "model": "claude-sonnet-4-5",
-        "max_tokens": 4000,
-        "thinking": MANUAL,
-        "tools": [TOOL],
-        "stream": stream,
-        "messages": messages,
-        **more,
-    }
-    headers = {"anthropic-version": "2023-06-01", "x-session-id": "ses_1", "anthropic-beta": BETA}
-    with routing.client() as client:
-        answer = client.post(f"{VIRTUAL}/v1/messages", json=body, headers=headers)
-    assert answer.status_code == 200, answer.text
-    content = streamed(answer.text) if stream else answer.json()["content"]
-    messages.append({"role": "assistant", "content": content})
-    return {
-        "provider": answer.headers["x-limit-router-provider"],
-        "kinds": [block["type"] for block in content],
-    }
-
-
-def streamed(text: str) -> list[dict[str, Any]]:
-    """The content that the events build up."""
-    content: list[dict[str, Any]] = []
-    for line in text.splitlines():
-        event = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
-        match event.get("type"):
-            case "content_block_start":
-                content.append(dict(event["content_block"]))
-            case "content_block_delta":
-                delta = event["delta"]
-                for key in ("text", "thinking", "signature"):
-                    if key in delta:
-                        content[-1][key] = content[-1].get(key, "") + delta[key]
-                if "partial_json" in delta:
-                    content[-1]["json"] = content[-1].get("json", "") + delta["partial_json"]
-    for block in content:
-        if block["type"] == "tool_use":
-            block["input"] = json.loads(block.pop("json", "{}"))
-    return content
-
-
-def spent(provider: str, reset: float) -> Fault:
-    """Its next answer says that its account is spent until then: the next request goes elsewhere."""
-    if provider == "anthropic":
-        prefix = "anthropic-ratelimit-unified-5h"
-        headers = {f"{prefix}-utilization": "1.0", f"{prefix}-reset": f"{reset:.0f}"}
-    else:
-        moment = datetime.fromtimestamp(reset, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        headers = {"x-quota-snapshot-premium_interactions": f"ent=300&rem=0.0&rst={moment}"}
-    return Fault(provider, headers=headers)
+from core.simulator import Simulator
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -95,41 +33,52 @@ def test_it_moves_twice_and_is_never_refused(start, stream):
     ]
 
 
-def test_a_tool_loop_that_has_to_move_goes_on_without_thinking(start):
+def test_a_tool_loop_that_moves_twice_goes_on_without_thinking(start):
+    """Once an answer of it was given without, none may be asked for with manual thinking."""
     routing = start("under-pace")
-    sim, messages = routing.sim, []
-    sim.inject(spent("anthropic", sim.world.clock() + 86_400))
-    first = say(routing, messages, "[call look {}]", stream=True)
-    assert first == {"provider": "anthropic", "kinds": ["thinking", "tool_use"]}
-    result = {
-        "type": "tool_result",
-        "tool_use_id": messages[-1]["content"][1]["id"],
-        "content": "x",
-    }
-    second = say(routing, messages, [result], stream=True)
-    assert second == {"provider": "github-copilot", "kinds": ["text"]}
-    body = json.loads(routing.served()[1].body)
-    assert "thinking" not in body
-    assert [b["type"] for b in body["messages"][1]["content"]] == ["tool_use"]
-    # The answer that the other one gave in this loop has no thinking to begin with either.
-    messages[-1]["content"].append(
-        {"type": "tool_use", "id": "toolu_2", "name": "look", "input": {}}
-    )
-    third = say(routing, messages, [result | {"tool_use_id": "toolu_2"}], stream=True)
-    assert third == {"provider": "github-copilot", "kinds": ["text"]}
+    sim, messages, seen = routing.sim, [], []
+
+    def go_on(text: Any) -> None:
+        seen.append(say(routing, messages, text, stream=True))
+
+    soon = sim.world.clock() + 4.0
+    sim.inject(spent("anthropic", soon))
+    go_on(CALL)
+    go_on(tool_said(messages, then=CALL))
+    sim.inject(spent("github-copilot", soon + 86_400))
+    go_on(tool_said(messages, then=CALL))
+    until(lambda: sim.world.clock() > soon + 1, "Anthropic's window to reset")
+    go_on(tool_said(messages, then=CALL))
+    go_on(tool_said(messages))
+    go_on("And now?")
+    assert [(it["provider"], *it["kinds"]) for it in seen] == [
+        ("anthropic", "thinking", "tool_use"),
+        ("github-copilot", "tool_use"),
+        ("github-copilot", "tool_use"),
+        ("anthropic", "tool_use"),
+        ("anthropic", "text"),
+        ("anthropic", "thinking", "text"),
+    ]
+    assert {it["attempts"] for it in seen} == {"1"}
+    asked = [json.loads(it.body) for it in routing.served()]
+    assert [it.get("thinking") is not None for it in asked] == [True, *[False] * 4, True]
+    # What Anthropic made itself goes back to it, thinking on or not.
+    first = [it["messages"][1]["content"][0]["type"] for it in asked[1:]]
+    assert first == ["tool_use", "tool_use", "thinking", "thinking", "thinking"]
 
 
 def test_a_tool_loop_after_the_move_keeps_its_thinking(start):
     routing = start("under-pace")
-    sim, messages = routing.sim, []
+    sim, messages, seen = routing.sim, [], []
     sim.inject(spent("anthropic", sim.world.clock() + 86_400))
-    say(routing, messages, "One.", stream=True)
-    second = say(routing, messages, "[call look {}]", stream=True)
-    assert second == {"provider": "github-copilot", "kinds": ["thinking", "tool_use"]}
-    call = messages[-1]["content"][1]["id"]
-    result = {"type": "tool_result", "tool_use_id": call, "content": "x"}
-    third = say(routing, messages, [result], stream=True)
-    assert third == {"provider": "github-copilot", "kinds": ["thinking", "text"]}
+    seen.append(say(routing, messages, "One.", stream=True))
+    seen.append(say(routing, messages, CALL, stream=True))
+    seen.append(say(routing, messages, tool_said(messages), stream=True))
+    assert [(it["provider"], *it["kinds"], it["attempts"]) for it in seen] == [
+        ("anthropic", "thinking", "text", "1"),
+        ("github-copilot", "thinking", "tool_use", "1"),
+        ("github-copilot", "thinking", "text", "1"),
+    ]
 
 
 DROP = {"prefix_mismatch_behavior": "drop_block"}
@@ -151,10 +100,9 @@ def test_bound_thinking_moves_twice_too(start, binding):
         soon = sim.world.clock() + 3.0
         sim.inject(spent("anthropic", soon))
         go_on("Two.")
-        go_on("[call look {}]")
-        call = messages[-1]["content"][1]["id"]
+        go_on(CALL)
         sim.inject(spent("github-copilot", soon + 86_400))
-        go_on([{"type": "tool_result", "tool_use_id": call, "content": "x"}])
+        go_on(tool_said(messages))
         until(lambda: sim.world.clock() > soon + 1, "Anthropic's window to reset")
         go_on("Four.")
         go_on("Five.")

@@ -185,7 +185,6 @@ FAULTS: dict[str, Json] = {
     },
     "no tool result": {"tools": [TOOL], "messages": [*LOOP[:2], user(TEXT)]},
     "a loop that began without thinking": MANUAL | {"tools": [TOOL], "messages": LOOP},
-    "a signature nobody knows": {"messages": [user(TEXT), assistant(THOUGHT, TEXT), user(TEXT)]},
 }
 FAULTS_AT_ANTHROPIC: dict[str, Json] = {
     "block_binding without its beta": {"model": "claude-opus-5-5", "thinking": BOUND},
@@ -301,18 +300,37 @@ def test_the_client_s_own_fault_is_told_by_the_provider(routed, at, sends):
     assert through(routing, question()).headers["x-limit-router-provider"] == at
 
 
+def attempts(routing: Routing, status: int) -> list[Recorded]:
+    """Inference that ended so, oldest first."""
+    seen = [it for it in routing.sim.requests if it.kind == "inference"]
+    return [it for it in seen if it.status == status]
+
+
 @pytest.mark.parametrize("at", SCENARIOS)
-def test_a_changed_conversation_is_the_client_s_own_fault_unless_it_asks_to_drop(routed, at):
+def test_a_signature_that_nobody_knows_is_left_out_after_one_refusal(routed, at):
+    routing = routed(at)
+    before = len(attempts(routing, 400))
+    told = [user(TEXT), assistant(THOUGHT, TEXT), user(TEXT)]
+    answer = through(routing, question(messages=told))
+    assert (answer.status_code, answer.headers["x-limit-router-attempts"]) == (200, "2")
+    assert len(attempts(routing, 400)) == before + 1
+    assert b"signature" not in last_inference(routing).body
+
+
+@pytest.mark.parametrize("at", SCENARIOS)
+def test_thinking_of_a_changed_conversation_is_left_out_unless_the_client_asks_to_drop(routed, at):
     routing = routed(at)
     first = question(model="claude-opus-5-5")
     content = through(routing, first).json()["content"]
     assert [it["type"] for it in content] == ["thinking", "text"]
     told = [user(TEXT), assistant(*content), user(TEXT)]
     changed = question(model="claude-opus-5-5", messages=told)
-    refused = through(routing, changed)
-    assert (refused.status_code, refused.content) == (400, last_inference(routing).response)
-    assert "The block is bound to a different conversation" in refused.text
     dropped = through(routing, changed | {"thinking": BOUND}, BINDING)
     assert [it["path"] for it in dropped.json()["input_transformations"]] == [
         "messages.1.content.0"
     ]
+    served = through(routing, changed)
+    assert (served.status_code, served.headers["x-limit-router-attempts"]) == (200, "2")
+    refused = attempts(routing, 400)[-1]
+    assert b"The block is bound to a different conversation" in refused.response
+    assert b"signature" not in last_inference(routing).body

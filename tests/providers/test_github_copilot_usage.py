@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from core.errors import UsageError
 from core.model import (
+    Abilities,
     AccountKind,
     Credential,
     CredentialType,
@@ -59,15 +60,20 @@ def parsed(body: object) -> Usage:
     return read(json.dumps(body).encode())
 
 
-def models(body: bytes, status: int = 200) -> tuple[str, ...]:
+def described(body: bytes, status: int = 200) -> dict[str, Abilities]:
+    """What the list says of each of its models."""
     assert PROVIDER.models is not None
     flow = PROVIDER.models("https://api.githubcopilot.com", Wire.MESSAGES)
     next(flow)
     with pytest.raises(StopIteration) as done:
         flow.send(HttpResponse(status, (), body))
     found = done.value.value
-    assert isinstance(found, tuple)
+    assert isinstance(found, dict)
     return found
+
+
+def models(body: bytes, status: int = 200) -> tuple[str, ...]:
+    return tuple(described(body, status))
 
 
 def listed(*entries: object) -> tuple[str, ...]:
@@ -355,7 +361,41 @@ def test_f2_the_request_names_the_version_and_no_credential() -> None:
 
 
 def test_f2_the_recorded_list() -> None:
-    assert models((DATA / "models.json").read_bytes()) == ("claude-sonnet-4.6",)
+    assert described((DATA / "models.json").read_bytes()) == {
+        "claude-sonnet-4.6": Abilities(
+            context=200_000,
+            prompt=168_000,
+            output=32_000,
+            images=True,
+            tools=True,
+            thinking=True,
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "abilities"),
+    [
+        (None, Abilities()),
+        ({}, Abilities()),
+        ({"limits": [], "supports": "all"}, Abilities()),
+        ({"limits": {"max_output_tokens": 0}}, Abilities()),
+        ({"limits": {"max_output_tokens": "16000"}}, Abilities(output=16_000)),
+        ({"limits": {"max_prompt_tokens": -5, "max_context_window_tokens": 1e300}}, Abilities()),
+        ({"limits": {"max_prompt_tokens": True}}, Abilities()),
+        (
+            {"supports": {"vision": False, "tool_calls": False}},
+            Abilities(images=False, tools=False),
+        ),
+        ({"supports": {"vision": "yes", "tool_calls": 1}}, Abilities()),
+        ({"supports": {"adaptive_thinking": True}}, Abilities(thinking=True)),
+        ({"supports": {"max_thinking_budget": 32_000}}, Abilities(thinking=True)),
+        ({"supports": {"adaptive_thinking": False, "max_thinking_budget": 0}}, Abilities()),
+    ],
+)
+def test_f2_what_an_entry_says_of_its_model(capabilities: object, abilities: Abilities) -> None:
+    entry = CLAUDE | {"capabilities": capabilities}
+    assert described(json.dumps({"data": [entry]}).encode()) == {"claude-x": abilities}
 
 
 @pytest.mark.parametrize(
@@ -452,17 +492,26 @@ def test_any_json_is_windows_or_a_usage_error(body: Any) -> None:
 
 ENTRY = JSON | st.fixed_dictionaries(
     {},
-    optional={"id": JSON, "policy": JSON, "supported_endpoints": st.just(["/v1/messages"]) | JSON},
+    optional={
+        "id": JSON,
+        "policy": JSON,
+        "supported_endpoints": st.just(["/v1/messages"]) | JSON,
+        "capabilities": JSON
+        | st.fixed_dictionaries(
+            {"limits": JSON | st.dictionaries(st.just("max_prompt_tokens"), JSON)}
+        ),
+    },
 )
 
 
 @given(JSON | st.fixed_dictionaries({"data": JSON | st.lists(ENTRY, max_size=4)}))
 def test_any_json_is_a_list_or_a_usage_error(body: Any) -> None:
     try:
-        found = models(json.dumps(body).encode())
+        found = described(json.dumps(body).encode())
     except UsageError:
         return
     assert all(isinstance(name, str) for name in found)
+    assert all(it.prompt is None or it.prompt >= 1 for it in found.values())
 
 
 VALUE = st.text() | st.fixed_dictionaries(

@@ -43,6 +43,13 @@ def models(caller: Caller, **changes: str | None) -> httpx.Response:
     return caller.get(f"{caller.sim.copilot_url}/models", **headers | changes)
 
 
+def claude_models(caller: Caller, query: str = "", **changes: str | None) -> httpx.Response:
+    key = {"x-api-key": caller.sim.tokens["anthropic-api-key"], "anthropic-version": "2023-06-01"}
+    renamed = {name.replace("_", "-"): value for name, value in changes.items()}
+    url = f"{caller.sim.anthropic_url}/v1/models{query}"
+    return caller.http.send(caller.request("GET", url, key | renamed))
+
+
 def snapshot(answer: httpx.Response) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(answer.headers[SNAPSHOT]).items()}
 
@@ -249,6 +256,8 @@ def test_copilot_s_list(caller: Caller) -> None:
     assert listed["claude-opus-4.1"]["supported_endpoints"] == ["/chat/completions"]
     assert listed["claude-fable-5"]["policy"]["state"] == "disabled"
     assert "adaptive_thinking" not in listed["claude-sonnet-4.5"]["capabilities"]["supports"]
+    limits = listed["claude-sonnet-4.5"]["capabilities"]["limits"]
+    assert (limits["max_prompt_tokens"], limits["max_output_tokens"]) == (168_000, 32_000)
     assert caller.sim.requests[-1].kind == "models"
     caller.sim.copilot_models.clear()
     assert models(caller).json()["data"] == []
@@ -267,3 +276,40 @@ def test_copilot_s_list_refuses(
 ) -> None:
     assert error_of(models(caller, **changes))[0] == status
     assert models(caller).status_code == 200
+
+
+def test_anthropic_s_list_names_snapshots_where_there_are_some(caller: Caller) -> None:
+    told = claude_models(caller, "?limit=1000").json()
+    listed = {it["id"]: it for it in told["data"]}
+    assert "claude-sonnet-4-5-20250929" in listed
+    assert "claude-sonnet-4-5" not in listed
+    sonnet = listed["claude-sonnet-4-5-20250929"]
+    assert (sonnet["display_name"], sonnet["max_tokens"]) == ("Claude Sonnet 4 5", 64_000)
+    assert not sonnet["capabilities"]["thinking"]["types"]["adaptive"]["supported"]
+    assert listed["claude-sonnet-5"]["capabilities"]["thinking"]["types"]["adaptive"]["supported"]
+    assert (told["has_more"], told["first_id"]) == (False, told["data"][0]["id"])
+    assert caller.sim.requests[-1].kind == "models"
+
+
+def test_anthropic_s_list_comes_in_pages(caller: Caller) -> None:
+    told = claude_models(caller, "?limit=2").json()
+    assert (len(told["data"]), told["has_more"]) == (2, True)
+    assert told["last_id"] == told["data"][1]["id"]
+
+
+@pytest.mark.parametrize(
+    ("query", "changes", "status"),
+    [
+        ("", {"x_api_key": "another"}, 401),
+        ("", {"x_api_key": None, "authorization": "Bearer x"}, 401),
+        ("", {"anthropic_version": None}, 400),
+        ("?limit=0", {}, 400),
+        ("?limit=1001", {}, 400),
+        ("?limit=all", {}, 400),
+    ],
+)
+def test_anthropic_s_list_refuses(
+    caller: Caller, query: str, changes: dict[str, str | None], status: int
+) -> None:
+    assert claude_models(caller, query, **changes).status_code == status
+    assert claude_models(caller).status_code == 200
