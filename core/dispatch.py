@@ -1,4 +1,4 @@
-"""Makes of a decision the request that goes out, from what the client sent..
+"""Makes of a decision the request that goes out, from what the client sent.
 
 The credential stands beside the request, not in it.
 """

@@ -28,7 +28,6 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
                 "reading",
                 "pace",
                 "worktime",
-                "demand",
                 "estimate",
                 "scrub",
                 "sse",
