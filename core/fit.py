@@ -3,8 +3,9 @@
 from core.catalog import CatalogModel
 from core.model import Abilities, Ask
 
-FEWEST_BYTES_PER_TOKEN = 12.0
-"""Of a body. Prose has some 4, code 3, and JSON about it adds: what is beyond is surely too long."""
+MOST_BYTES_PER_TOKEN = 16.0
+"""Of a body. Prose has some 4 and code 3; only rules and blanks in rows come to more, and no body
+is made of them: what is beyond is surely too long."""
 
 _NOTHING = Abilities()
 
@@ -63,7 +64,7 @@ def _too_long(model: Abilities, ask: Ask, cached_tokens: int) -> str | None:
     if cached_tokens > longest:
         return f"takes at most {longest:,} tokens, and {cached_tokens:,} are cached already"
     # An image is many bytes and few tokens.
-    surely = 0 if ask.images else int(ask.size_bytes / FEWEST_BYTES_PER_TOKEN)
+    surely = 0 if ask.images else int(ask.size_bytes / MOST_BYTES_PER_TOKEN)
     if surely > longest:
         return f"takes at most {longest:,} tokens, and the request has more than {surely:,}"
     return None

@@ -16,7 +16,7 @@ from core.catalogfile import CatalogFile
 from core.config import parse
 from core.credentials import Credentials
 from core.engine import Engine
-from core.fit import FEWEST_BYTES_PER_TOKEN
+from core.fit import MOST_BYTES_PER_TOKEN
 from core.model import Abilities, Account, Ask, NoRoute, Route, Standing, Wire
 from core.simulator import SCENARIOS, Simulator
 from core.state import ModelsRead
@@ -78,7 +78,7 @@ UNFIT = {
         "answers with at most 32,000 tokens, and 64,000 are asked for",
     ),
     "a long prompt": (
-        replace(ASK, size_bytes=int(170_000 * FEWEST_BYTES_PER_TOKEN)),
+        replace(ASK, size_bytes=int(170_000 * MOST_BYTES_PER_TOKEN)),
         SMALL,
         "takes at most 168,000 tokens, and the request has more than 170,000",
     ),

@@ -1,7 +1,7 @@
 import pytest
 
 from core.catalog import CatalogModel
-from core.fit import FEWEST_BYTES_PER_TOKEN, abilities, unfit
+from core.fit import MOST_BYTES_PER_TOKEN, abilities, unfit
 from core.model import Abilities, Ask, Wire
 
 ALL = Abilities(context=200_000, output=64_000, images=True, tools=True, thinking=True)
@@ -58,7 +58,7 @@ def test_what_nobody_says_stands_against_nobody() -> None:
         ),
         (
             Abilities(context=200_000, prompt=100_000),
-            Ask(Wire.MESSAGES, "m", size_bytes=int(150_000 * FEWEST_BYTES_PER_TOKEN)),
+            Ask(Wire.MESSAGES, "m", size_bytes=int(150_000 * MOST_BYTES_PER_TOKEN)),
             0,
             "takes at most 100,000 tokens, and the request has more than 150,000",
         ),
