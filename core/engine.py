@@ -18,6 +18,7 @@ from core.config import Config
 from core.configfile import ConfigFile, kept
 from core.continuity import Conversations, Maker
 from core.credentials import Credentials
+from core.demand import Usual
 from core.dispatch import Dispatch
 from core.errors import ConfigError, RequestError
 from core.history import History
@@ -89,6 +90,7 @@ class Engine:
         )
         self.conversations: Conversations = previous.conversations if previous else Conversations()
         self.speeds: Speeds = previous.speeds if previous else Speeds()
+        self._usual = Usual()
 
     @property
     def state(self) -> State:
@@ -182,7 +184,8 @@ class Engine:
     def decide(self, ask: Ask) -> Decision:
         """The decision for an ask, by what is known now. Raises RequestError."""
         standing, now = self.conversations.standing(ask), self.clock()
-        policy = policies.of(self.config, ask, now)
+        week = self._usual.week(self.state.accounts, now)
+        policy = replace(policies.of(self.config, ask, now), week=week)
         candidates = self.candidates(ask, standing)
         return routing.decide(ask, candidates, self.state, now, policy, standing=standing)
 

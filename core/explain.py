@@ -93,7 +93,10 @@ def _standing(judged: Judged, now: float, policy: Policy) -> str:
     carrier = pace.view(judged.carrier, now, policy.schedule)
     why = f"{prefix}{carrier.window.name} {carrier.window.used_percent:.1f}% used"
     if carrier.pace_delta is not None:
-        why += f", {points(carrier.pace_delta)}"
+        usual = policy.week is not None and policy.schedule is None
+        why += f", {points(judged.delta, usual=usual)}"
+    if carrier.window.resets_at is not None:
+        why += f", resets in {span(carrier.window.resets_at - now)}"
     if judged.short is not None:
         why += f", {left(judged.short, judged)} left of {judged.short.name}"
     return why
@@ -127,10 +130,12 @@ def _by_mode(judged: Judged, now: float, policy: Policy) -> list[str]:
     return told
 
 
-def points(delta: float) -> str:
+def points(delta: float, *, usual: bool = False) -> str:
+    """`usual` is the pace by the usual week, and not by the clock."""
+    pace_meant = "its usual pace" if usual else "pace"
     if abs(delta) < 0.05:  # noqa: PLR2004 - would print as 0.0
-        return "on pace"
-    return f"{abs(delta):.1f} points {'ahead of' if delta > 0 else 'behind'} pace"
+        return f"on {pace_meant}"
+    return f"{abs(delta):.1f} points {'ahead of' if delta > 0 else 'behind'} {pace_meant}"
 
 
 def chosen(ranked: Sequence[Verdict]) -> str:
@@ -153,6 +158,11 @@ def worth(cached_tokens: int, gain: float) -> str:
     if cached_tokens:
         return f"{cached_tokens:,} cached tokens outweigh {gain:.1f} points of pace"
     return f"{gain:.1f} points of pace are not worth a move"
+
+
+def worth_paying(cached_tokens: int) -> str:
+    """Why it stays where it costs money, though a subscription could serve."""
+    return f"{cached_tokens:,} cached tokens are worth paying for"
 
 
 def nobody(

@@ -303,6 +303,14 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Week:
+    """When use is usually made of the accounts, as learned."""
+
+    used_by: tuple[float, ...]
+    """What is used from Thursday 00:00 UTC, as the epoch was one, to each full hour: 169 of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """How candidates are compared."""
 
@@ -312,6 +320,9 @@ class Policy:
     metered_by_budget: bool = False
     """Pay-per-token accounts compete by the pace of their budget; else they come last."""
     schedule: Schedule | None = None
+    """The working hours that the user declares."""
+    week: Week | None = None
+    """The usual week, where none are declared: pace goes by what is usually used by now."""
     sticky: bool = True
     """A conversation's prompt cache is worth something."""
     pin: str | None = None
@@ -348,7 +359,7 @@ class Verdict:
     candidate: Candidate
     available: bool
     score: float | None
-    """The pace of the longest window, in percentage points. None where nothing is known."""
+    """Points: less is better. None where nothing is known."""
     windows: tuple[WindowView, ...]
     why: str
     relief_at: float | None = None
@@ -505,6 +516,8 @@ class AccountState:
     """Units of the answers that passed, ever growing: by provider model, then by writer.
 
     Each process that routes is a writer and counts alone, so that their sums can be merged."""
+    hours: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """The same units by hour (in UTC, counted from the epoch's), then by writer, of late."""
     costs: Mapping[str, Cost] = field(default_factory=dict)
     """What a unit costs of each window, as learned, by the window's name."""
     spent: Mapping[int, Mapping[str, Spend]] = field(default_factory=dict)

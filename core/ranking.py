@@ -7,7 +7,6 @@ from math import exp
 from core.model import Mode, Policy, Speed
 from core.standing import TIE, Judged, Rank
 
-TIE_RATIO = 0.001
 FORGIVEN_S = 600.0
 """How fast a slow answer is forgotten."""
 OPTIMISM = 0.98
@@ -40,42 +39,46 @@ def values(
     """`under_way` is how busy each is, where requests are to be spread."""
     weights = policy.weights
     total = sum(weights.values())
+    between = any(judged.rank is Rank.UNKNOWN for judged in able)
     columns = [(weight / total, _POINTS[mode](able, now)) for mode, weight in weights.items()]
     found = {}
+    alone = columns[0][1] if len(columns) == 1 else None
     for at, judged in enumerate(able):
-        points = sum(weight * column[at] for weight, column in columns)
+        points = alone[at] if alone else sum(weight * column[at] for weight, column in columns)
         if under_way is not None:
             points += SPREAD * under_way[at]
-        found[judged.order] = Value(*_ranks(judged, policy), points)
+        found[judged.order] = Value(*_ranks(judged, policy, between), points)
     return found
 
 
-def _ranks(judged: Judged, policy: Policy) -> tuple[Rank, Rank]:
-    """Modes other than pace go by their own measure alone among the accounts that rank alike."""
+def _ranks(judged: Judged, policy: Policy, between: bool) -> tuple[Rank, Rank]:  # noqa: FBT001
+    """Modes other than pace go by their own measure alone among the accounts that rank alike.
+
+    Accounts of which all is known go by points, whether ahead of their pace or behind it, unless
+    one that is unknown has its place between those.
+    """
     if Mode.PRIORITY in policy.weights and len(policy.weights) == 1:
         return Rank.HEADROOM, Rank.HEADROOM
     metered = judged.rank is Rank.METERED
     if Mode.PACE not in policy.weights:
         return Rank.METERED if metered else Rank.HEADROOM, Rank.HEADROOM
     if not metered:
-        return judged.rank, judged.rank
+        ahead = judged.rank is Rank.AHEAD_OF_PACE and not between
+        rank = Rank.HEADROOM if ahead else judged.rank
+        return rank, rank
     if judged.score is None:
         return Rank.METERED, Rank.UNKNOWN
-    return Rank.METERED, Rank.HEADROOM if judged.score <= TIE else Rank.AHEAD_OF_PACE
+    return Rank.METERED, Rank.HEADROOM if judged.delta <= TIE else Rank.AHEAD_OF_PACE
 
 
 def best(able: Sequence[Judged], found: Values) -> Judged:
-    """Points that tie are settled by the ratio of headroom, ratios that tie by the order."""
+    """Points that tie are settled by the order."""
     if len(able) == 1:
         return able[0]
     first = min((found[j.order].rank, found[j.order].inner) for j in able)
     peers = [j for j in able if (found[j.order].rank, found[j.order].inner) == first]
     lowest = min(found[j.order].points for j in peers)
-    tied = [j for j in peers if found[j.order].points <= lowest + TIE]
-    if len(tied) == 1:
-        return tied[0]
-    highest = max(j.ratio for j in tied)
-    return next(j for j in tied if j.ratio == highest or j.ratio >= highest - TIE_RATIO)
+    return next(j for j in peers if found[j.order].points <= lowest + TIE)
 
 
 def ranked(able: Sequence[Judged], found: Values) -> list[Judged]:

@@ -27,10 +27,13 @@ from core.standing import Judged, Rank, judge
 DEFAULT = Policy()
 EXPLORE_EVERY_S = 1800.0
 """How often an account of whose limits nothing is known is tried, for its answer to tell."""
-MOVE = 6.0
-"""Points that a move must gain at least: twice the noise of a reading."""
+MOVE = 120.0
+"""Points that a move must gain at least: more than all that is left. Moving for less serves nothing
+more, and moves more."""
 TOKENS_PER_POINT = 2500.0
-"""Cached tokens that outweigh one point of pace."""
+"""Cached tokens that outweigh one point more."""
+WORTH_PAYING = 20_000
+"""Cached tokens from which on a conversation stays on a key that it had to go to."""
 
 
 def decide(
@@ -120,9 +123,11 @@ def _held(able: Sequence[Judged], standing: Standing | None) -> Judged | None:
 
 def _veto(contest: _Contest, held: Judged, best: Judged, standing: Standing) -> str | None:
     """Why the conversation does not move to what would be best for a new one; None if it does."""
-    if not contest.policy.sticky or (held.rank is Rank.METERED and best.rank is not Rank.METERED):
+    if not contest.policy.sticky:
         return None
     cached = standing.cached_tokens if standing.cached_until > contest.now else 0
+    if held.rank is Rank.METERED and best.rank is not Rank.METERED:
+        return explain.worth_paying(cached) if cached >= WORTH_PAYING else None
     gain = contest.values[held.order].points - contest.values[best.order].points
     if gain > MOVE + cached / TOKENS_PER_POINT:
         return None

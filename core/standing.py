@@ -4,17 +4,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from core import pace
-from core.model import AccountKind, Candidate, Policy, Schedule, Unknown, Window
+from core import demand, pace
+from core.model import AccountKind, Candidate, Policy, Unknown, Window
+from core.reading import DAY, HOUR
 
 TIE = 0.01
-"""Percentage points. A minute of a week is as much: pace that differs by less is the same pace."""
-EARLY = 10.0
-"""Percent of a window. Before so much of it is over, that it is behind its pace says little."""
-NEARLY_SPENT = 15.0
-"""Percent left of a shorter window, from which on it weighs."""
-WEIGHT_NEARLY_SPENT = 1.0
-"""Points for each percent that it is below that."""
+"""Points, and percentage points of pace. A minute of a week is as much."""
+ROOM = 100.0
+"""Points of an account with nothing left. With as much as is usually used until its longest window
+resets it has none, with more it has less than none."""
+MOST_ROOM = 2.0
+"""Times what is usually used until the reset: whether it is still more, says little."""
+DAY_OF_RESET = 5.0
+"""Points for each day until the longest window resets: what is lost sooner is used first."""
+MOST_DAYS = 9.0
+HOUR_OF_RESET = 2.0
+"""Points for each hour until the first window resets: the same, of the shorter ones."""
+MOST_HOURS = 5.0
+NEARLY_SPENT = 10.0
+"""Percent left of a window, from which on it weighs: a conversation would have to move on."""
+WEIGHT_NEARLY_SPENT = 3.0
+"""Points for each percent that it is below that.
+
+Of the weights tried on `core.evaluation`'s set these serve most and move least."""
 
 
 UNPACED = float("-inf")
@@ -41,10 +53,12 @@ class Judged:
     able: bool = False
     rank: Rank = Rank.UNKNOWN
     score: float | None = None
-    """Points: the pace of the longest window, less is better. None where nothing is known."""
-    ratio: float = 0.0
-    """Remaining share ÷ share of time left, of the same window."""
+    """Points: less is better. None where nothing is known."""
+    delta: float = 0.0
+    """Used minus elapsed, in percentage points, of the longest window: its pace. By the usual week,
+    where that is known."""
     carrier: Window | None = None
+    """The longest window."""
     short: Window | None = None
     """A shorter window that is nearly spent, and weighs."""
     spent: tuple[Window, ...] = ()
@@ -95,18 +109,19 @@ def _by_pace(judged: Judged, policy: Policy) -> Rank:
         judged.unknown = True
         return Rank.UNKNOWN_LAST if policy.unknown is Unknown.LAST else Rank.UNKNOWN
     # Within a tie of the pace is on the pace.
-    return Rank.HEADROOM if judged.score <= TIE else Rank.AHEAD_OF_PACE
+    return Rank.HEADROOM if judged.delta <= TIE else Rank.AHEAD_OF_PACE
 
 
 def _measure(judged: Judged, binding: Iterable[Window], now: float, policy: Policy) -> None:
-    """Finds the window that carries the value, the spent ones, and a short one that weighs.
+    """Finds the window that carries the value, the spent ones, and what makes the points.
 
     Of two windows as long the one further ahead of its pace carries. One whose reset is not known
     has no pace: then nothing is known, whatever a shorter one says.
     """
-    reserve, schedule = judged.candidate.reserve, policy.schedule
-    longest, length, delta, elapsed = None, 0.0, 0.0, 0.0
-    tight, left_of_tight = None, NEARLY_SPENT
+    reserve = judged.candidate.reserve
+    long: list[Window] = []
+    length = 0.0
+    tight, left_of_tight, first_reset = None, NEARLY_SPENT, now + MOST_HOURS * HOUR
     for read in binding:
         resets_at = read.resets_at
         window = read if resets_at is not None and resets_at > now else pace.current(read, now)
@@ -118,38 +133,52 @@ def _measure(judged: Judged, binding: Iterable[Window], now: float, policy: Poli
             continue
         if left < left_of_tight:
             tight, left_of_tight = window, left
-        if duration < length:
-            continue
-        over = _elapsed(window, duration, now, schedule)
-        ahead = UNPACED if over is None else window.used_percent - over
-        if longest is None or duration > length or ahead > delta:
-            longest, length, delta, elapsed = window, duration, ahead, over or 0.0
-    judged.carrier = longest
-    if longest is None or delta == UNPACED:
+        resets_at = window.resets_at
+        if resets_at is not None and resets_at < first_reset:
+            first_reset = resets_at
+        if duration > length:
+            long, length = [window], duration
+        elif duration == length:
+            long.append(window)
+    _score(judged, long, length, now, policy)
+    if judged.score is None:
         return
-    judged.ratio = _ratio(longest.used_percent, elapsed)
-    # What was used early is used; what was not says little before some time has passed.
-    judged.score = delta * min(elapsed / EARLY, 1.0) if delta < 0.0 else delta
-    if tight is not None and tight is not longest and left_of_tight > 0.0:
-        judged.short = tight
+    judged.score += HOUR_OF_RESET * (first_reset - now) / HOUR
+    if tight is not None and left_of_tight > 0.0:
+        judged.short = None if tight is judged.carrier else tight
         judged.score += WEIGHT_NEARLY_SPENT * (NEARLY_SPENT - left_of_tight)
 
 
-def _elapsed(
-    window: Window, duration: float, now: float, schedule: Schedule | None
-) -> float | None:
+def _score(
+    judged: Judged, long: Iterable[Window], length: float, now: float, policy: Policy
+) -> None:
+    """What the longest windows make of it, all of one length."""
+    longest, delta, elapsed = None, 0.0, 0.0
+    for window in long:
+        over = _elapsed(window, length, now, policy)
+        ahead = UNPACED if over is None else window.used_percent - over
+        if longest is None or ahead > delta:
+            longest, delta, elapsed = window, ahead, over or 0.0
+    judged.carrier = longest
+    if longest is None or delta == UNPACED:
+        return
+    judged.delta = delta
+    # One that has not begun begins with its first use.
+    left_s = length if longest.resets_at is None else longest.resets_at - now
+    left, to_come = max(100.0 - longest.used_percent, 0.0), 100.0 - elapsed
+    room = left / to_come if left < MOST_ROOM * to_come else MOST_ROOM
+    judged.score = ROOM * (1.0 - room) + DAY_OF_RESET * min(left_s / DAY, MOST_DAYS)
+
+
+def _elapsed(window: Window, duration: float, now: float, policy: Policy) -> float | None:
     # As pace.elapsed_percent does it, without its calls: this runs for every window each time.
-    if schedule is not None or window.resets_at is None:
-        return pace.elapsed_percent(window, now, schedule)
+    if policy.schedule is not None or window.resets_at is None:
+        return pace.elapsed_percent(window, now, policy.schedule)
+    if policy.week is not None:
+        start = window.resets_at - duration
+        return demand.elapsed_percent(start, window.resets_at, now, policy.week)
     gone = 100.0 * (1.0 - (window.resets_at - now) / duration)
     return 0.0 if gone < 0.0 else min(gone, 100.0)
-
-
-def _ratio(used: float, elapsed: float) -> float:
-    remaining, time_left = max(100.0 - used, 0.0), 100.0 - elapsed
-    if time_left <= 0.0:
-        return float("inf") if remaining > 0.0 else 0.0
-    return remaining / time_left
 
 
 def _floor(window: Window, reserve: Mapping[str, float]) -> float:

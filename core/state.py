@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from core import budget, estimate
+from core import budget, demand, estimate
 from core.model import (
     Abilities,
     Account,
@@ -136,7 +136,8 @@ def apply(state: State, event: Event) -> State:
             units = estimate.units(tokens)
             known = _passed(known, model, units, sent_at, writer)
             spent = budget.charged(known.spent, ended.spend, ended.at, writer)
-            known = replace(known, spent=spent)
+            hours = demand.counted(known.hours, units, ended.at, writer)
+            known = replace(known, spent=spent, hours=hours)
         case Explored(at=at):
             known = replace(known, explored_at=at)
         case ModelsRead(models=models, at=at, abilities=abilities):
@@ -172,6 +173,7 @@ def _merge_account(ours: AccountState, theirs: AccountState) -> AccountState:
         models_at=listed.models_at,
         read_at=read_at,
         metered=_most(ours.metered, theirs.metered),
+        hours=_most(ours.hours, theirs.hours),
         costs=_newest_costs(theirs.costs, ours.costs),
         spent=budget.merged(ours.spent, theirs.spent),
         told_spend=_newest_told(ours.told_spend, theirs.told_spend),

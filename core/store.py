@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
-from core import budget
+from core import budget, demand
 from core.errors import StateError
 from core.model import (
     Abilities,
@@ -27,7 +27,7 @@ from core.model import (
     ToldSpend,
     Window,
 )
-from core.reading import DAY
+from core.reading import DAY, HOUR
 from core.state import merge
 
 FILE_NAME = "state.json"
@@ -52,6 +52,7 @@ def _moment(value: Any) -> Any:
 type _Time = Annotated[FiniteFloat, Field(ge=0, le=_LAST_MOMENT)]
 type _Count = Annotated[FiniteFloat, Field(ge=0)]
 type _Day = Annotated[int, Field(ge=0, le=_LAST_MOMENT // DAY)]
+type _Hour = Annotated[int, Field(ge=0, le=_LAST_MOMENT // HOUR)]
 type _Tokens = Annotated[int, Field(ge=1)] | None
 type _Moment = Annotated[FiniteFloat | None, BeforeValidator(_moment)]
 
@@ -112,6 +113,7 @@ class _Account(_Part):
     read_at: _Moment = None
     explored_at: _Moment = None
     metered: dict[str, dict[str, _Count]] = Field(default_factory=dict)
+    hours: dict[_Hour, dict[str, _Count]] = Field(default_factory=dict)
     costs: dict[str, _Cost] = Field(default_factory=dict)
     spent: dict[_Day, dict[str, _Spend]] = Field(default_factory=dict)
     told_spend: _Told | None = None
@@ -331,4 +333,4 @@ def _without_future(known: AccountState, now: float) -> AccountState:
     if told is not None and told.at > latest:
         known = replace(known, told_spend=None)
     spent = {day: by for day, by in budget.kept(known.spent, now).items() if day * DAY <= latest}
-    return replace(known, spent=spent)
+    return replace(known, spent=spent, hours=demand.kept(known.hours, latest))

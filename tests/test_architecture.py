@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
                 "reading",
                 "pace",
                 "worktime",
+                "demand",
                 "estimate",
                 "scrub",
                 "sse",

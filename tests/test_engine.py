@@ -166,8 +166,9 @@ def test_to_anthropic(rig: Rig) -> None:
         (
             "x-limit-router-reason",
             (
-                "anthropic: seven_day 10.0% used, 40.0 points behind pace; "
-                "github-copilot: seven_day 60.0% used, 10.0 points ahead of pace"
+                "anthropic: seven_day 10.0% used, 40.0 points behind pace, resets in 3 d 12 h; "
+                "github-copilot: seven_day 60.0% used, 10.0 points ahead of pace, "
+                "resets in 3 d 12 h"
             ),
         ),
         ("x-limit-router-attempts", "1"),
@@ -706,7 +707,7 @@ def test_readings_belong_to_a_sign_in(tmp_path: Path) -> None:
     auth = SIGNED_IN | {"anthropic": SIGNED_IN["anthropic"] | {"refresh": "another"}}
     again = Rig(tmp_path, auth=auth)
     whys = [v.why for v in again.engine.decide(ASK).verdicts]
-    assert whys == ["seven_day 50.0% used, on pace", "usage unknown"]
+    assert whys == ["seven_day 50.0% used, on pace, resets in 3 d 12 h", "usage unknown"]
 
 
 # What is said at start

@@ -62,11 +62,11 @@ def test_a_cache_keeps_a_conversation_until_it_lapses(rig: Rig) -> None:
     rig.uses(anthropic=45, github_copilot=48)
     rig.engine.observe_end(rig.forward(turn("s")), KILO)
     rig.clock.now = NOW + 1
-    rig.uses(anthropic=60, github_copilot=48)
+    rig.uses(anthropic=95, github_copilot=40)
     stays = rig.forward(turn("s")).route
-    assert stays.reason == "stays on anthropic: 31,000 cached tokens outweigh 12.0 points of pace"
+    assert stays.reason == "stays on anthropic: 31,000 cached tokens outweigh 125.0 points of pace"
     rig.clock.now = NOW + 400
-    rig.uses(anthropic=60, github_copilot=48)
+    rig.uses(anthropic=95, github_copilot=40)
     assert rig.forward(turn("s")).route.account.provider == "github-copilot"
 
 

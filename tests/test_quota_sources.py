@@ -149,12 +149,12 @@ def test_with_the_endpoints_off_it_follows_the_headers(tmp_path: Path, scenario:
 def test_with_the_endpoints_off_a_window_that_fills_up_moves_the_next_request(
     tmp_path: Path,
 ) -> None:
-    """30 % at 60 % of the week: at 4 % each, the ninth answer tells that the pace is passed."""
+    """20 % at 75 % of the week: at 4 % each, the 15th answer tells that the pace is passed."""
     step = {"percent_per_request": 4.0}
     with simulated(tmp_path, "under-pace", endpoints=False, headers=True, **step) as rig:
         rig.sim.limit_headers_enabled[COPILOT] = False
-        assert rig.served(11) == [CLAUDE, COPILOT, *[CLAUDE] * 8, COPILOT]
-        assert rig.sim.windows(CLAUDE)["seven_day"][0] == pytest.approx(66.0)
+        assert rig.served(17) == [CLAUDE, COPILOT, *[CLAUDE] * 14, COPILOT]
+        assert rig.sim.windows(CLAUDE)["seven_day"][0] == pytest.approx(80.0)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_with_the_headers_off_a_window_that_fills_up_is_seen_at_the_next_poll(
 ) -> None:
     step = {"percent_per_request": 12.0}
     with simulated(tmp_path, "under-pace", endpoints=True, headers=False, **step) as rig:
-        assert rig.served(4) == [CLAUDE] * 4
+        assert rig.served(6) == [CLAUDE] * 6
         rig.clock.now += 360.0
         rig.poll()
         assert rig.ask()[0] == COPILOT

@@ -82,8 +82,8 @@ class Logged:
                 self.engine.knowledge.apply(read)
 
     def uses(self, **used: float) -> None:
-        """Weeks that end two weeks after the start, or run then, by provider."""
-        end = NOW + (2 + (self.clock() - NOW) // WEEK) * WEEK / 2
+        """Weeks of which one is half over at the start, by provider."""
+        end = NOW + WEEK / 2 + (self.clock() - NOW + WEEK / 2) // WEEK * WEEK
         for name, percent in used.items():
             window = Window("seven_day", percent, end, WEEK, Source.ENDPOINT, self.clock())
             self.reads(name.replace("_", "-"), window)
@@ -158,7 +158,7 @@ def three(logged: Logged) -> None:
     """A session begins at Anthropic, and moves when that is far ahead of its pace."""
     logged.uses(anthropic=10, github_copilot=60)
     assert logged.serves("s") == "anthropic"
-    logged.uses(anthropic=90, github_copilot=60)
+    logged.uses(anthropic=95, github_copilot=10)
     assert logged.serves("s", message=RESULT) == "anthropic"
     assert logged.serves("s") == "github-copilot"
 
@@ -299,7 +299,7 @@ def test_the_policy_that_was_in_effect_would_have_done_the_same(tmp_path: Path, 
 def test_a_policy_is_held_to_what_it_would_have_done_before(logged: Logged) -> None:
     """It would have moved in the second request, and stayed there in the third."""
     three(logged)
-    logged.uses(anthropic=10, github_copilot=60)
+    logged.uses(anthropic=10, github_copilot=95)
     assert logged.serves("s") == "anthropic"
     done, [restless] = (found := logged.asked("restless").as_json)["done"], found["policies"]
     assert (done["switches"], done["switches_in_tool_loop"]) == (2, 0)
@@ -387,7 +387,7 @@ def test_nobody_could_serve(logged: Logged) -> None:
 def test_whom_an_account_turned_away_it_turns_away_again(logged: Logged) -> None:
     logged.uses(anthropic=10, github_copilot=60)
     assert logged.serves("s", status=429) == "anthropic"
-    logged.uses(anthropic=60, github_copilot=10)
+    logged.uses(anthropic=95, github_copilot=10)
     assert logged.serves("s") == "github-copilot"
     found = logged.asked("pace", "priority")
     pace, priority = found.as_json["policies"]

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import accumulate
 
 import pytest
 from hypothesis import assume, given
@@ -14,12 +15,14 @@ from core.model import (
     Candidate,
     Decision,
     NoRoute,
+    Policy,
     Refusal,
     Route,
     Source,
     Standing,
     State,
     Verdict,
+    Week,
     Window,
     WindowView,
     Wire,
@@ -102,6 +105,12 @@ def chosen(decision: Decision) -> str | None:
 
 
 TABLE = {
+    "what resets sooner is used first": ({"a": [week(60, 40)], "b": [week(80, 70)]}, "b a"),
+    "but what is left counts for more": ({"a": [week(20, 40)], "b": [week(95, 70)]}, "a b"),
+    "of two as good the five hours that reset sooner": (
+        {"a": [five_hours(20, 30), week(40, 40)], "b": [five_hours(60, 80), week(40, 40)]},
+        "b a",
+    ),
     "the lowest score wins": ({"a": [week(60, 40)], "b": [week(50, 40)]}, "b a"),
     "behind pace beats on pace": ({"a": [week(40, 40)], "b": [week(10, 40)]}, "b a"),
     "the longest window scores, a good one": (
@@ -109,7 +118,7 @@ TABLE = {
         "a b",
     ),
     "the longest window scores, a bad one": (
-        {"a": [five_hours(0, 99), week(70, 60)], "b": [month(69, 60)]},
+        {"a": [five_hours(0, 99), week(70, 60)], "b": [week(60, 60)]},
         "b a",
     ),
     "of a month and a week the month": (
@@ -134,7 +143,7 @@ TABLE = {
     "no windows is unknown": ({"a": [], "b": [week(60, 50)]}, "a b"),
     "two unknown keep their order": ({}, "a b"),
     "a window that has not begun is on pace": (
-        {"a": [week(55, 50)], "b": [Window("w", 0, None, WEEK, Source.ENDPOINT, NOW)]},
+        {"a": [week(70, 50)], "b": [Window("w", 0, None, WEEK, Source.ENDPOINT, NOW)]},
         "b a",
     ),
     "a long window without its reset is unknown, whatever a shorter one says": (
@@ -235,9 +244,9 @@ def test_metered_accounts_rank_among_themselves_like_the_others() -> None:
     decision = decide(ASK, keys, known, NOW)
     assert ranking(decision) == "behind unknown ahead"
     assert [v.why for v in decision.verdicts] == [
-        "pay per token, seven_day 10.0% used, 80.0 points behind pace",
+        "pay per token, seven_day 10.0% used, 80.0 points behind pace, resets in 16 h 48 min",
         "pay per token, after every subscription",
-        "pay per token, seven_day 90.0% used, 80.0 points ahead of pace",
+        "pay per token, seven_day 90.0% used, 80.0 points ahead of pace, resets in 6 d 7 h",
     ]
 
 
@@ -319,12 +328,13 @@ def test_the_decision_is_told_whole() -> None:
     seen = {w.name + w.source: view(w, NOW) for w in (spent, quiet, busy)}
     views = list(seen.values())
     a = Verdict(
-        A, False, -50.0, (views[0], views[1]), "five_hour is spent, resets in 1 h 30 min",
+        A, False, pytest.approx(-83.0), (views[0], views[1]), "five_hour is spent, resets in 1 h 30 min",
         NOW + 1.5 * HOUR,
     )  # fmt: skip
-    b = Verdict(B, True, 10.0, (views[2],), "month 60.0% used, 10.0 points ahead of pace")
+    why = "month 60.0% used, 10.0 points ahead of pace, resets in 15 d 0 h"
+    b = Verdict(B, True, pytest.approx(75.0), (views[2],), why)
     c = Verdict(
-        closed, False, -30.0, (view(week(20, 50), NOW),), "does not speak openai-chat"
+        closed, False, pytest.approx(-32.5), (view(week(20, 50), NOW),), "does not speak openai-chat"
     )  # fmt: skip
     z = Verdict(UNSIGNED, False, None, (), "no credential")
     decision = decide(ASK, [A, UNSIGNED, B, closed], known, NOW)
@@ -332,7 +342,7 @@ def test_the_decision_is_told_whole() -> None:
     assert (decision.candidate, decision.chosen) == (B, b)
     assert decision.verdicts == (b, a, z, c)
     assert decision.reason == (
-        "b: month 60.0% used, 10.0 points ahead of pace; "
+        "b: month 60.0% used, 10.0 points ahead of pace, resets in 15 d 0 h; "
         "a: five_hour is spent, resets in 1 h 30 min; z: no credential; "
         "c: does not speak openai-chat"
     )
@@ -348,14 +358,26 @@ def test_a_candidate_without_an_account_needs_no_words_of_its_own() -> None:
     [
         ((), "usage unknown"),
         ((session(40, HOUR),), "usage unknown"),
-        ((week(50, 50),), "seven_day 50.0% used, on pace"),
-        ((week(50.04, 50),), "seven_day 50.0% used, on pace"),
-        ((week(50.06, 50),), "seven_day 50.1% used, 0.1 points ahead of pace"),
-        ((week(30, 50),), "seven_day 30.0% used, 20.0 points behind pace"),
-        ((five_hours(80, 1), week(30, 50)), "seven_day 30.0% used, 20.0 points behind pace"),
+        ((week(50, 50),), "seven_day 50.0% used, on pace, resets in 3 d 12 h"),
+        ((week(50.04, 50),), "seven_day 50.0% used, on pace, resets in 3 d 12 h"),
+        (
+            (week(50.06, 50),),
+            "seven_day 50.1% used, 0.1 points ahead of pace, resets in 3 d 12 h",
+        ),
+        (
+            (week(30, 50),),
+            "seven_day 30.0% used, 20.0 points behind pace, resets in 3 d 12 h",
+        ),
         (
             (five_hours(90, 1), week(30, 50)),
-            "seven_day 30.0% used, 20.0 points behind pace, 10.0% left of five_hour",
+            "seven_day 30.0% used, 20.0 points behind pace, resets in 3 d 12 h",
+        ),
+        (
+            (five_hours(95, 1), week(30, 50)),
+            (
+                "seven_day 30.0% used, 20.0 points behind pace, resets in 3 d 12 h, "
+                "5.0% left of five_hour"
+            ),
         ),
     ],
 )
@@ -549,14 +571,35 @@ STATES = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, WINDOWS)).map(
 )
 INCUMBENTS = st.none() | st.sampled_from([f"{name}/me" for name in NAMES])
 ASKS = st.sampled_from([ASK, LOOP])
+HABITS = st.lists(st.floats(0.001, 1e3), min_size=7, max_size=7).map(
+    lambda days: Week(tuple(accumulate((days[hour // 24] for hour in range(168)), initial=0.0)))
+)
+POLICIES = st.builds(Policy, week=st.none() | HABITS)
+"""What is usually used on each day of the week is known, or nothing is."""
 
 
-@given(ASKS, CANDIDATES, STATES, INCUMBENTS, st.floats(0, 1e7))
+@given(
+    ask=ASKS,
+    candidates=CANDIDATES,
+    known=STATES,
+    incumbent=INCUMBENTS,
+    later=st.floats(0, 1e7),
+    policy=POLICIES,
+)
 def test_whoever_is_chosen_can_serve(
-    ask: Ask, candidates: tuple[Candidate, ...], known: State, incumbent: str | None, later: float
+    *,
+    ask: Ask,
+    candidates: tuple[Candidate, ...],
+    known: State,
+    incumbent: str | None,
+    later: float,
+    policy: Policy,
 ) -> None:
-    decision = decide(ask, candidates, known, NOW + later, standing=held(incumbent))
-    assert decision == decide(ask, candidates, known, NOW + later, standing=held(incumbent))
+    def again() -> Decision:
+        return decide(ask, candidates, known, NOW + later, policy, standing=held(incumbent))
+
+    decision = again()
+    assert decision == again()
     assert sorted(v.candidate.provider for v in decision.verdicts) == list(NAMES)
     assert decision.reason.isascii()
     assert "\n" not in decision.reason
@@ -588,14 +631,31 @@ def test_the_order_of_candidates_settles_ties_alone(
         assert abs((first or 0.0) - (second or 0.0)) <= TIE
 
 
-@given(USED, ELAPSED, st.floats(0, 100), STATES, CANDIDATES)
+@given(
+    used=USED,
+    elapsed=ELAPSED,
+    less=st.floats(0, 100),
+    known=STATES,
+    candidates=CANDIDATES,
+    policy=POLICIES,
+)
 def test_less_used_never_loses_to_one_it_beat(
-    used: float, elapsed: float, less: float, known: State, candidates: tuple[Candidate, ...]
+    *,
+    used: float,
+    elapsed: float,
+    less: float,
+    known: State,
+    candidates: tuple[Candidate, ...],
+    policy: Policy,
 ) -> None:
     before = State({**known.accounts, **state(a=(week(used, elapsed),)).accounts})
     after = State({**known.accounts, **state(a=(week(used - less, elapsed),)).accounts})
     order = [
-        [v.candidate.provider for v in decide(ASK, candidates, it, NOW).verdicts if v.available]
+        [
+            v.candidate.provider
+            for v in decide(ASK, candidates, it, NOW, policy).verdicts
+            if v.available
+        ]
         for it in (before, after)
     ]
     if "a" in order[0]:
@@ -603,13 +663,18 @@ def test_less_used_never_loses_to_one_it_beat(
         assert beaten <= set(order[1][order[1].index("a") :])
 
 
-@given(CANDIDATES, STATES, INCUMBENTS, st.floats(0, 1e8))
+@given(CANDIDATES, STATES, INCUMBENTS, st.floats(0, 1e8), POLICIES)
 def test_time_alone_moves_no_session_in_a_tool_loop(
-    candidates: tuple[Candidate, ...], known: State, incumbent: str | None, later: float
+    candidates: tuple[Candidate, ...],
+    known: State,
+    incumbent: str | None,
+    later: float,
+    policy: Policy,
 ) -> None:
-    first = decide(LOOP, candidates, known, NOW, standing=held(incumbent))
+    first = decide(LOOP, candidates, known, NOW, policy, standing=held(incumbent))
     if isinstance(first, Route):
-        then = decide(LOOP, candidates, known, NOW + later, standing=Standing(first.account.id))
+        standing = Standing(first.account.id)
+        then = decide(LOOP, candidates, known, NOW + later, policy, standing=standing)
         assert isinstance(then, Route)
         assert then.account == first.account
 

@@ -26,7 +26,7 @@ from core.model import (
     Window,
     Wire,
 )
-from core.routing import EXPLORE_EVERY_S, MOVE, TOKENS_PER_POINT, decide
+from core.routing import EXPLORE_EVERY_S, MOVE, TOKENS_PER_POINT, WORTH_PAYING, decide
 from core.scalars import working_spans
 from core.worktime import DAY
 
@@ -278,14 +278,16 @@ def test_working_hours_are_what_elapses() -> None:
     by_hours = decide(ASK, [A], known, friday_evening, policy)
     assert by_clock.verdicts[0].windows[0].elapsed_percent == pytest.approx(100 * 116 / 168)
     assert by_hours.verdicts[0].windows[0].elapsed_percent == pytest.approx(100.0)
-    assert by_hours.reason == "a: seven_day 80.0% used, 20.0 points behind pace"
+    assert by_hours.reason == (
+        "a: seven_day 80.0% used, 20.0 points behind pace, resets in 2 d 4 h"
+    )
 
 
 # Conversations
 
-GAP = 10.0
-APART = state(a=(week(50 + GAP),), b=(week(50),))
-"""B is so many points better for a new conversation."""
+APART = state(a=(week(95),), b=(week(0),))
+GAP = 100 * (1 - 5 / 50) + 3 * 5 - 100 * (1 - 2)
+"""B is so many points better for a new conversation: as far apart as two can be, nearly."""
 
 
 def held(cached: int, until: float = NOW + 60) -> Decision:
@@ -297,7 +299,7 @@ def test_a_conversation_stays_where_its_cache_outweighs_the_gain() -> None:
     stays, moves = held(enough + 1), held(enough - 1)
     assert isinstance(stays, Route)
     assert (chosen(stays), stays.veto) == ("a", True)
-    assert stays.reason == f"stays on a: {enough + 1:,} cached tokens outweigh 10.0 points of pace"
+    assert stays.reason == f"stays on a: {enough + 1:,} cached tokens outweigh 205.0 points of pace"
     assert (chosen(moves), getattr(moves, "veto", None)) == ("b", False)
 
 
@@ -306,9 +308,10 @@ def test_a_cache_that_has_lapsed_holds_nothing() -> None:
 
 
 def test_a_small_gain_is_not_worth_a_move_even_without_a_cache() -> None:
-    known = state(a=(week(50 + MOVE - 0.1),), b=(week(50),))
+    known = state(a=(week(90),), b=(week(50),))
     decision = decide(ASK, [A, B], known, NOW, standing=Standing("a/me"))
-    assert decision.reason == "stays on a: 5.9 points of pace are not worth a move"
+    assert chosen(decide(ASK, [A, B], known, NOW)) == "b"
+    assert decision.reason == "stays on a: 80.0 points of pace are not worth a move"
 
 
 def test_without_stickiness_a_conversation_goes_where_it_is_best() -> None:
@@ -318,8 +321,11 @@ def test_without_stickiness_a_conversation_goes_where_it_is_best() -> None:
 
 
 def test_a_conversation_leaves_a_key_for_a_subscription() -> None:
-    standing = Standing("key/me", 1_000_000, NOW + 60)
-    assert chosen(decide(ASK, [KEY, B], state(b=(week(90),)), NOW, standing=standing)) == "b"
+    known = state(b=(week(90),))
+    cached = [(WORTH_PAYING - 1, NOW + 60), (WORTH_PAYING, NOW), (WORTH_PAYING, NOW + 60)]
+    found = [decide(ASK, [KEY, B], known, NOW, standing=Standing("key/me", *it)) for it in cached]
+    assert [chosen(it) for it in found] == ["b", "b", "key"]
+    assert found[2].reason == "stays on key: 20,000 cached tokens are worth paying for"
 
 
 def test_sub_agents_spread() -> None:
@@ -341,7 +347,7 @@ def test_early_in_a_window_that_it_is_behind_says_little() -> None:
 
 
 def test_a_short_window_weighs_when_it_is_nearly_spent() -> None:
-    known = state(a=(week(40), five_hours(95)), b=(week(45),))
+    known = state(a=(week(40), five_hours(95)), b=(week(42), five_hours(50)))
     decision = decide(ASK, [A, B], known, NOW)
     assert chosen(decision) == "b"
     assert whys(decision)["a"].endswith(", 5.0% left of five_hour")

@@ -133,6 +133,7 @@ def test_the_format(tmp_path: Path) -> None:
                 "read_at": None,
                 "explored_at": None,
                 "metered": {},
+                "hours": {},
                 "costs": {},
                 "spent": {},
                 "told_spend": None,

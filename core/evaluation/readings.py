@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Protocol
 
-from core import state
+from core import demand, state
 from core.evaluation.case import Life
 from core.evaluation.meters import SPENT, Meter, Meters
 from core.model import Account, AccountState, State, Tokens, Usage, Window
@@ -36,19 +36,26 @@ class Perfect:
 
     def __init__(self, meters: Mapping[str, Meters]) -> None:
         self._meters = meters
+        self._passed: dict[str, AccountState] = {}
 
     def tick(self, now: float) -> None:
         """Nothing is read ahead of a decision."""
 
     def state(self, accounts: Iterable[str], now: float) -> State:
-        return State({name: self._known(self._meters[name], now) for name in accounts})
+        known = {name: self._known(self._meters[name], now) for name in accounts}
+        return State({**self._passed, **known})
 
     def _known(self, meters: Meters, now: float) -> AccountState:
         meters.roll(now)
-        return AccountState({m.limit.name: m.window(now, m.used_percent) for m in meters.all})
+        windows = {m.limit.name: m.window(now, m.used_percent) for m in meters.all}
+        passed = self._passed.get(meters.subject.account.id)
+        return AccountState(windows, hours={} if passed is None else passed.hours)
 
-    def served(self, account: Account, model: str, tokens: int, now: float) -> None:
-        """The next decision reads it."""
+    def served(self, account: Account, _model: str, tokens: int, now: float) -> None:
+        """The next decision reads the windows; only when it was, is remembered."""
+        passed = self._passed.get(account.id)
+        hours = demand.counted({} if passed is None else passed.hours, tokens, now, WRITER)
+        self._passed[account.id] = AccountState(hours=hours)
 
     def rejected(self, account: Account, full: Iterable[Meter], now: float) -> None:
         """The next decision reads it."""
@@ -94,15 +101,15 @@ class Late:
         return name == life.unread and life.unread_from <= at < life.unread_until
 
     def _forget(self, name: str) -> None:
-        kept = {k: v for k, v in self._state.accounts.items() if k != name}
-        self._state = State(kept)
+        known = self._state.accounts.get(name, AccountState())
+        self._state = State({**self._state.accounts, name: AccountState(hours=known.hours)})
 
     def state(self, _accounts: Iterable[str], _now: float) -> State:
         return self._state
 
-    def served(self, account: Account, model: str, tokens: int, _now: float) -> None:
+    def served(self, account: Account, model: str, tokens: int, now: float) -> None:
         # Quota tokens are counted as input, since all else is weighed into them already.
-        ended = state.RequestEnded(account, model, Tokens(input=tokens), None, WRITER)
+        ended = state.RequestEnded(account, model, Tokens(input=tokens), None, WRITER, at=now)
         self._state = state.apply(self._state, ended)
 
     def rejected(self, account: Account, full: Iterable[Meter], now: float) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from core import pace, routing
+from core import model, pace, routing
+from core.demand import Usual
 from core.evaluation.case import EvaluationError
 from core.model import AccountKind, AccountState, Ask, Candidate, Route, Standing, State, WindowView
 
@@ -40,19 +41,22 @@ class Policy:
     """A request that an account turns away is decided again, among the rest."""
 
 
-def decided(situation: Situation) -> Candidate | None:
+def _decided() -> Choose:
     """The router's own decision, asked as the engine asks."""
-    held = situation.incumbent
-    decision = routing.decide(
-        situation.ask,
-        situation.candidates,
-        situation.state,
-        situation.now,
-        standing=None if held is None else Standing(held, situation.cached, situation.cached_until),
-    )
-    if not isinstance(decision, Route):
-        return None
-    return next(c for c in situation.candidates if c.account == decision.account)
+    usual = Usual()
+
+    def choose(situation: Situation) -> Candidate | None:
+        held, state, now = situation.incumbent, situation.state, situation.now
+        standing = Standing(held, situation.cached, situation.cached_until) if held else None
+        policy = model.Policy(week=usual.week(state.accounts, now))
+        decision = routing.decide(
+            situation.ask, situation.candidates, state, now, policy, standing=standing
+        )
+        if not isinstance(decision, Route):
+            return None
+        return next(c for c in situation.candidates if c.account == decision.account)
+
+    return choose
 
 
 def spent(candidate: Candidate, state: State, now: float) -> bool:
@@ -131,7 +135,7 @@ def _naive(situation: Situation) -> Candidate | None:
 POLICIES: dict[str, Policy] = {
     policy.name: policy
     for policy in (
-        Policy("pace", "limit-router's own decision", lambda: decided),
+        Policy("pace", "limit-router's own decision", _decided),
         Policy(
             "longest",
             "longest window's pace, exclusion, failover, sticky sessions",

@@ -80,7 +80,7 @@ def _hours(pattern: Pattern, start: float, end: float, rng: Random) -> list[floa
         for _ in range(round((end - start) / DAY * 0.8)):
             first, length = rng.randrange(hours), rng.randint(2, 4)
             for n in range(first, min(first + length, hours)):
-                weights[n] += 6.0
+                weights[n] += 3.0
     return weights
 
 

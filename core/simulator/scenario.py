@@ -65,13 +65,13 @@ _TABLE = (
     Scenario(
         "under-pace",
         "Anthropic's week would end with quota left over, so Anthropic serves.",
-        (_five_hours(30, 50), _week(30, 60)),
+        (_five_hours(30, 50), _week(20, 75)),
         (_month(+10),),
         "anthropic",
     ),
     Scenario(
         "balanced",
-        "Both are exactly on pace, so the order in the configuration decides.",
+        "Both are exactly on pace, so the one that resets sooner serves.",
         (_five_hours(40, 50), _WEEK_LIKE_MONTH),
         (_month(),),
         "anthropic",

@@ -42,7 +42,7 @@ def test_it_keeps_what_is_known_on_the_screen(tmp_path):
         try:
             until(lambda: "seven_day" in tmux("capture-pane", "-p", "-t", "w"), "the first screen")
             first = tmux("capture-pane", "-p", "-t", "w")
-            assert "  30.0 %   resets in 2 d 19 h" in first
+            assert "  20.0 %   resets in 1 d 17 h" in first
             assert "lasts to reset; endpoint, " in first
             until(lambda: tmux("capture-pane", "-p", "-t", "w") != first, "it to be drawn again")
             again = tmux("capture-pane", "-p", "-t", "w")

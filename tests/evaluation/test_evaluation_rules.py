@@ -2,7 +2,7 @@ import pytest
 from evaluation_cases import HOUR, START
 
 from core.evaluation.case import EvaluationError
-from core.evaluation.rules import POLICIES, Situation, decided, policy, spent
+from core.evaluation.rules import POLICIES, Situation, policy, spent
 from core.model import (
     Account,
     AccountKind,
@@ -100,7 +100,7 @@ def test_each_run_begins_anew():
 
 
 def test_the_own_decision_is_the_one_that_the_engine_takes():
-    held = decided(situation("a", a=AHEAD, b=SPENT))
+    held = policy("pace").begin()(situation("a", a=AHEAD, b=SPENT))
     assert held is not None
     assert held.account == Account("a", "me", AccountKind.SUBSCRIPTION)
 
